@@ -1,0 +1,11 @@
+#!/usr/bin/env python
+"""The project's one command line: `manage.py up` starts everything, `manage.py help` lists the rest."""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "breedsite.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
