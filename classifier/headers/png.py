@@ -1,0 +1,95 @@
+"""PNG chunks (W3C PNG, third edition): dimensions, end, animation, orientation; compressed text that explodes."""
+
+from __future__ import annotations
+
+import zlib
+
+from classifier.headers import Header
+from classifier.headers.exif import orientation
+from classifier.problems import Refused
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+COMPRESSED = frozenset((b"zTXt", b"iCCP", b"iTXt"))
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # colour type -> bits a sample
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples a pixel
+MAX_TEXT_BYTES = 1024 * 1024  # unpacked; Pillow's own limit for one chunk
+DEFLATE_RATIO = 1032  # no byte of deflate unpacks to more
+
+
+def read(data: bytes, *, max_chunks: int) -> Header:
+    """Walk the chunks up to IEND; raise Refused where they lead nowhere."""
+    if len(data) < 33:
+        raise _cut()
+    if data[8:16] != b"\0\0\0\rIHDR":
+        raise _damaged("no header")
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    depth, colour, compression, filtering, interlace = data[24:29]
+    if not (width and height and depth in DEPTHS.get(colour, ()) and not compression and not filtering):
+        raise _damaged("a header that cannot be")
+    essential = [(0, 8)]
+    upright, animated, picture_bytes = 1, False, 0
+    position = 8
+    for _ in range(max_chunks):
+        start, body = position, position + 8
+        kind = data[start + 4 : body]
+        stop = body + int.from_bytes(data[start : start + 4], "big") + 4  # + checksum
+        if stop > len(data):
+            raise _cut()
+        position = stop
+        if kind in KEPT:
+            essential.append((start, stop))
+            if kind == b"IDAT":
+                picture_bytes += stop - body - 4
+            elif kind == b"IEND":
+                break
+        elif kind == b"acTL":
+            animated = animated or int.from_bytes(data[body : body + 4], "big") > 1
+        elif kind == b"eXIf":
+            upright = orientation(data[body : stop - 4])
+        elif kind in COMPRESSED:
+            _refuse_explosive(data[body : stop - 4], kind)
+    else:
+        raise Refused(
+            "image_too_complex",
+            f"This PNG has more than {max_chunks:,} chunks. Open it in a picture program and save it again.",
+            max_chunks=max_chunks,
+        )
+    row_bytes = (width * depth * SAMPLES[colour] + 7) // 8
+    if not picture_bytes:
+        raise _damaged("no picture")
+    if picture_bytes * DEFLATE_RATIO < height * row_bytes and not interlace:
+        raise Refused(
+            "image_truncated",
+            f"This PNG holds far too little data for its stated {width} x {height} pixels. Send the whole file.",
+        )
+    return Header("PNG", width, height, animated=animated, orientation=upright, essential=tuple(essential))
+
+
+def _refuse_explosive(body: bytes, kind: bytes) -> None:
+    """Unpack the text of a chunk up to the limit and throw it away; what unpacks to more is an attack on any reader."""
+    _, _, rest = body.partition(b"\0")
+    if kind == b"iTXt":
+        if rest[:1] != b"\1":
+            return  # not compressed
+        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # without language and translated keyword
+    else:
+        rest = rest[1:]  # method
+    try:
+        unpacked = zlib.decompressobj().decompress(rest, MAX_TEXT_BYTES + 1)
+    except zlib.error:
+        return  # unreadable text harms nobody: it is dropped
+    if len(unpacked) > MAX_TEXT_BYTES:
+        raise Refused(
+            "image_too_complex",
+            "This PNG carries text or a colour profile that unpacks to more than a megabyte. Save it without metadata.",
+            max_text_bytes=MAX_TEXT_BYTES,
+        )
+
+
+def _cut() -> Refused:
+    return Refused("image_truncated", "This PNG ends too early: part of the picture is missing. Send the whole file.")
+
+
+def _damaged(what: str) -> Refused:
+    return Refused("image_corrupt", f"This PNG is damaged: it has {what}. Try the original file.")

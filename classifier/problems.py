@@ -1,0 +1,51 @@
+"""Every way to say no: code -> (HTTP status, title), and the exception that carries one."""
+
+from __future__ import annotations
+
+PROBLEMS: dict[str, tuple[int, str]] = {
+    # the request
+    "malformed_request": (400, "The request could not be read"),
+    "missing_image": (400, "No picture in the request"),
+    "too_many_files": (400, "More than one file in the request"),
+    "auth_required": (401, "Sign in first"),
+    "forbidden": (403, "Not allowed"),
+    "csrf_failed": (403, "The form has expired"),
+    "not_found": (404, "Not found"),
+    "method_not_allowed": (405, "Method not allowed"),
+    "rate_limited": (429, "Too many requests"),
+    # the file
+    "file_too_large": (413, "File too large"),
+    "unsupported_format": (415, "Unsupported format"),
+    # the picture in it: recognised, but of no use
+    "image_empty": (422, "Empty file"),
+    "image_truncated": (422, "Incomplete picture"),
+    "image_corrupt": (422, "Damaged picture"),
+    "image_too_many_pixels": (422, "Picture too large"),
+    "image_too_small": (422, "Picture too small"),
+    "image_bad_shape": (422, "Picture too narrow"),
+    "image_too_complex": (422, "Picture too complex"),
+    # the server
+    "internal_error": (500, "Internal error"),
+    "overloaded": (503, "Too busy"),
+    "no_active_model": (503, "No active version"),
+    "storage_full": (503, "Storage full"),
+    "starting": (503, "Starting"),
+}
+
+
+class Refused(ValueError):
+    """A file that a person sent and that is not decoded; `str()` of it is the sentence to show.
+
+    `details` are further keys of the answer, such as `limit_bytes` or `detected`; all of them JSON.
+    """
+
+    def __init__(self, code: str, sentence: str, **details: object) -> None:
+        assert code in PROBLEMS, code
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+        self.details = details
+
+    @property
+    def status(self) -> int:
+        return PROBLEMS[self.code][0]
