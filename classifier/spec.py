@@ -1,0 +1,315 @@
+"""What `spec.json` says about a model: its labels, its preprocessing, how sure it may be, how good it is, whence it is.
+
+`Spec.from_dict` trusts nothing: a field that is missing, of another type or out of its range is refused with a sentence
+that names the field. The same document comes out of `Spec.as_dict`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from classifier.architectures import KNOWN
+from classifier.preprocess import Preprocessing
+
+FORMAT = 1  # the number of this layout; a reader refuses every other
+FILES = ("model.onnx", "weights.safetensors")  # beside spec.json
+MAX_FILE_BYTES = 2 * 1024**3
+MAX_LABELS = 100_000
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+TENSOR = re.compile(r"[A-Z0-9]{2,8}( \d{1,12}(x\d{1,12}){0,15})?")  # "F32 64x3x7x7"; a scalar has no shape
+
+
+class ArtifactError(ValueError):
+    """A model on disk that cannot be used; the sentence says which file and what is wrong with it."""
+
+
+class Fields:
+    """One JSON object while it is read: every getter returns a checked value or names the field it refuses."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise ArtifactError(f"spec.json: {where} must be an object")
+        self.value = value
+        self.where = where
+
+    def refuse(self, key: str, wanted: str) -> ArtifactError:
+        return ArtifactError(f"spec.json: {self.path(key)} must be {wanted}")
+
+    def path(self, key: str) -> str:
+        return f"{self.where}.{key}" if self.where else key
+
+    def get(self, key: str) -> Any:
+        if key not in self.value:
+            raise ArtifactError(f"spec.json: {self.path(key)} is missing")
+        return self.value[key]
+
+    def fields(self, key: str) -> "Fields":
+        return Fields(self.get(key), self.path(key))
+
+    def items(self, key: str, *, least: int = 0, most: int = MAX_LABELS) -> list[Any]:
+        value = self.get(key)
+        if not isinstance(value, list) or not least <= len(value) <= most:
+            raise self.refuse(key, f"a list of {least} to {most} values")
+        return value
+
+    def text(self, key: str, pattern: re.Pattern[str] | None = None) -> str:
+        value = self.get(key)
+        if not isinstance(value, str) or not value.strip():
+            raise self.refuse(key, "a text that is not empty")
+        if pattern is not None and not pattern.fullmatch(value):
+            raise self.refuse(key, f"a text of the form {pattern.pattern}")
+        return value
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self.refuse(key, f"a whole number from {low} to {high}")
+        return value
+
+    def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
+        return self.checked(key, self.get(key), low, high)
+
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        values = self.items(key)
+        if len(values) != count:
+            raise self.refuse(key, f"a list of {count} numbers, one for each label")
+        return tuple(self.checked(key, value) for value in values)
+
+    def checked(self, key: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.refuse(key, "a number")
+        if not math.isfinite(value) or not low <= value <= high:
+            raise self.refuse(key, f"a finite number from {low} to {high}")
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the logits become probabilities: softmax(logits / temperature); below `unsure_below` the answer is unsure."""
+
+    temperature: float
+    unsure_below: float  # 0..1
+    split: str
+    n: int  # photos it was fitted on
+    ece_before: float  # expected calibration error, 0..1
+    ece_after: float
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> "Calibration":
+        return cls(
+            temperature=fields.number("temperature", 0.01, 100),
+            unsure_below=fields.number("unsure_below", 0, 1),
+            split=fields.text("split"),
+            n=fields.integer("n", 1, 10**9),
+            ece_before=fields.number("ece_before", 0, 1),
+            ece_after=fields.number("ece_after", 0, 1),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many of n were right, with the 95 % Wilson interval."""
+
+    n: int
+    correct: int
+    low: float  # 0..1
+    high: float
+
+    @property
+    def value(self) -> float:
+        return self.correct / self.n
+
+    @classmethod
+    def from_fields(cls, fields: Fields, n: int) -> "Rate":
+        rate = cls(
+            n=n,
+            correct=fields.integer("correct", 0, n),
+            low=fields.number("low", 0, 1),
+            high=fields.number("high", 0, 1),
+        )
+        if not rate.low - 1e-9 <= rate.value <= rate.high + 1e-9:
+            raise fields.refuse("low", f"at most correct / n = {rate.value:.4f}, and high at least that")
+        if "value" in fields.value and abs(fields.number("value", 0, 1) - rate.value) > 5e-4:
+            raise fields.refuse("value", f"correct / n = {rate.value:.4f}")
+        return rate
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "correct": self.correct, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured on photos that training never saw; sums over photos."""
+
+    split: str
+    n: int
+    top1: Rate
+    top5: Rate
+    loss: float
+    per_label: Mapping[str, Rate]
+
+    @classmethod
+    def from_fields(cls, fields: Fields, labels: tuple[str, ...]) -> "Quality":
+        n = fields.integer("n", 1, 10**9)
+        per_label: dict[str, Rate] = {}
+        for value in fields.items("per_label"):
+            entry = Fields(value, fields.path("per_label[]"))
+            per_label[entry.text("label")] = Rate.from_fields(entry, entry.integer("n", 1, n))
+        if not set(per_label) <= set(labels):
+            raise fields.refuse("per_label", "about the labels of this model")
+        quality = cls(
+            split=fields.text("split"),
+            n=n,
+            top1=Rate.from_fields(fields.fields("top1"), n),
+            top5=Rate.from_fields(fields.fields("top5"), n),
+            loss=fields.number("loss", 0),
+            per_label=per_label,
+        )
+        if per_label and sum(rate.correct for rate in per_label.values()) != quality.top1.correct:
+            raise fields.refuse("per_label", f"{quality.top1.correct} right answers in all, as top1 says")
+        return quality
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "split": self.split,
+            "n": self.n,
+            "top1": self.top1.as_dict(),
+            "top5": self.top5.as_dict(),
+            "loss": self.loss,
+            "per_label": [
+                {"label": label, "n": rate.n, "correct": rate.correct, "low": rate.low, "high": rate.high}
+                for label, rate in self.per_label.items()
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What the network answered, where it was made, to the picture that `artifact.golden_input` draws from a seed."""
+
+    seed: int
+    logits: tuple[float, ...]  # (K,) uncalibrated
+
+    @classmethod
+    def from_fields(cls, fields: Fields, labels: int) -> "Golden":
+        return cls(seed=fields.integer("seed", 0, 2**31), logits=fields.numbers("logits", labels))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"seed": self.seed, "logits": list(self.logits)}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file beside spec.json. `tensors` (of the weights alone) says what must be in it: name -> "F32 64x3x7x7"."""
+
+    sha256: str
+    bytes: int
+    tensors: Mapping[str, str] | None = None
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> "File":
+        tensors = None
+        if "tensors" in fields.value:
+            listing = fields.fields("tensors")
+            tensors = {name: listing.text(name, TENSOR) for name in listing.value}
+        return cls(fields.text("sha256", DIGEST), fields.integer("bytes", 1, MAX_FILE_BYTES), tensors)
+
+    def as_dict(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {"sha256": self.sha256, "bytes": self.bytes}
+        return entry if self.tensors is None else entry | {"tensors": dict(self.tensors)}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A whole spec.json. `files` is empty until `artifact.write` has filled it."""
+
+    name: str
+    architecture: Mapping[str, Any]
+    labels: tuple[str, ...]  # K
+    preprocessing: Preprocessing
+    calibration: Calibration
+    quality: Quality | None
+    golden: tuple[Golden, ...]
+    origin: Mapping[str, Any]
+    files: Mapping[str, File] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, document: Any) -> "Spec":
+        """Raises ArtifactError with the name of the field that is wrong."""
+        fields = Fields(document, "")
+        if fields.get("format") != FORMAT:
+            raise fields.refuse("format", f"{FORMAT}, the only one that this program reads")
+        labels = read_labels(fields)
+        files = fields.fields("files")
+        if set(files.value) - set(FILES):
+            raise fields.refuse("files", f"about {' and '.join(FILES)} alone")
+        quality = None if fields.get("quality") is None else Quality.from_fields(fields.fields("quality"), labels)
+        return cls(
+            name=fields.text("name", NAME),
+            architecture=read_architecture(fields.fields("architecture")),
+            labels=labels,
+            preprocessing=read_preprocessing(fields.fields("preprocessing")),
+            calibration=Calibration.from_fields(fields.fields("calibration")),
+            quality=quality,
+            golden=tuple(
+                Golden.from_fields(Fields(entry, "golden[]"), len(labels))
+                for entry in fields.items("golden", least=1, most=16)
+            ),
+            origin=read_origin(fields.fields("origin")),
+            files={name: File.from_fields(files.fields(name)) for name in files.value},
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "architecture": dict(self.architecture),
+            "labels": list(self.labels),
+            "preprocessing": self.preprocessing.as_dict(),
+            "calibration": self.calibration.as_dict(),
+            "quality": self.quality and self.quality.as_dict(),
+            "golden": [golden.as_dict() for golden in self.golden],
+            "origin": dict(self.origin),
+            "files": {name: file.as_dict() for name, file in self.files.items()},
+        }
+
+
+def read_labels(fields: Fields) -> tuple[str, ...]:
+    labels = fields.items("labels", least=2)
+    for label in labels:
+        if not isinstance(label, str) or not label.strip() or len(label) > 200:
+            raise fields.refuse("labels", f"texts of 1 to 200 characters, not {label!r:.50}")
+    if len(set(labels)) != len(labels):
+        twice = next(label for number, label in enumerate(labels) if label in labels[:number])
+        raise ArtifactError(f"spec.json: the label {twice!r:.50} occurs twice")
+    return tuple(labels)
+
+
+def read_architecture(fields: Fields) -> Mapping[str, Any]:
+    name = fields.text("name", NAME)
+    if name not in KNOWN:
+        raise ArtifactError(f"spec.json: the architecture {name!r} is not one that this program knows")
+    fields.fields("head").text("kind", NAME)
+    return fields.value
+
+
+def read_preprocessing(fields: Fields) -> Preprocessing:
+    try:
+        return Preprocessing.from_dict(fields.value)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"spec.json: preprocessing: {error}") from error
+
+
+def read_origin(fields: Fields) -> Mapping[str, Any]:
+    """The card: what a person must know before relying on an answer. What else the trainer recorded stays as it is."""
+    for key in ("data", "license", "intended_use", "created"):
+        fields.text(key)
+    if not all(isinstance(line, str) for line in fields.items("not_for", least=1, most=50)):
+        raise fields.refuse("not_for", "a list of texts")
+    return fields.value

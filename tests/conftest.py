@@ -1,0 +1,36 @@
+"""Fixtures for all: a model on disk, an installed and active version of it, pictures as bytes."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.artifacts import make_artifact
+
+
+@pytest.fixture(scope="session")
+def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with five labels; read it, never write into it. `tests.artifacts.make_artifact` makes others."""
+    return make_artifact(tmp_path_factory.mktemp("artifact") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def make_picture() -> Callable[..., bytes]:
+    """make_picture(seed=0, size=(64, 48), format="JPEG") -> the bytes of a smooth random picture."""
+
+    def make(seed: int = 0, size: tuple[int, int] = (64, 48), format: str = "JPEG") -> bytes:
+        coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+        out = io.BytesIO()
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(out, format)
+        return out.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def picture(make_picture: Callable[..., bytes]) -> bytes:
+    """A small JPEG."""
+    return make_picture()
