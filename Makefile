@@ -1,17 +1,19 @@
-# The two commands: `make run` starts the site, `make test` runs the whole suite. PYTHON names another interpreter.
-PYTHON ?= python3.11
-VENV := .venv
+# The two commands: `make run` starts the site, `make test` runs the whole suite. `make check` adds the linters.
+# PYTHON names another interpreter, VENV another place for the environment, TESTS what pytest is told.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do command -v $$name && break; done)
+VENV ?= .venv
+TESTS ?= -n auto --maxprocesses 8
 BIN := $(VENV)/bin
+BOOTSTRAP = $(PYTHON) -m breedsite.bootstrap $(VENV)
 
-.PHONY: run test check format
+.PHONY: run test check format python
 
-$(VENV)/dev: requirements-dev.txt requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -r requirements-dev.txt
-	touch $@
+run: python
+	@$(BOOTSTRAP) requirements.txt -- manage.py up
 
-test: $(VENV)/dev
-	$(BIN)/python -m pytest
+test: python
+	@$(BOOTSTRAP) requirements-dev.txt --chromium
+	$(BIN)/python -m pytest $(TESTS)
 
 check: test
 	$(BIN)/ruff check .
@@ -19,6 +21,10 @@ check: test
 	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
-format: $(VENV)/dev
+format: python
+	@$(BOOTSTRAP) requirements-dev.txt
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+python:
+	@test -n "$(PYTHON)" || { echo "breedsite cannot start: Python 3.11 was not found: install it (Debian: apt-get install python3.11 python3.11-venv) or name it: make run PYTHON=/path/to/python3.11" >&2; exit 1; }
