@@ -112,6 +112,14 @@ CACHE_URL = env.str("CACHE_URL", default=f"unix://{VALKEY_SOCKET}?db=1")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CACHE_URL}}
 VERSIONS_DIR = DATA_DIR / "versions"
 
+# --- predicting ---------------------------------------------------------------------------------------------------
+CORES = len(os.sched_getaffinity(0))
+MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=10 * 1024**2)
+PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # of one network pass; and pictures decoded at once
+PREDICT_QUEUE = env.int("PREDICT_QUEUE", default=16 * CORES)  # requests that may wait, beyond those the answer is 503
+PREDICT_WAIT_SECONDS = env.float("PREDICT_WAIT_SECONDS", default=2.0)  # in the queue, at most
+VERSION_POLL_SECONDS = env.float("VERSION_POLL_SECONDS", default=1.0)  # how often the active version is looked up
+
 # --- jobs ---------------------------------------------------------------------------------------------------------
 BROKER_URL = env.str("BROKER_URL", default=f"redis+socket://{VALKEY_SOCKET}?virtual_host=0")
 CELERY_BROKER_URL = BROKER_URL

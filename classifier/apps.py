@@ -1,5 +1,104 @@
+"""Where Django meets the predictor: one for the process, made on first use, kept on the active version by a thread."""
+
+import logging
+import os
+import threading
+
 from django.apps import AppConfig
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection
+
+from classifier.guard import Limits
+from classifier.predictor import Identity, Predictor
+from classifier.watcher import Target, Unreachable, Watcher
+
+log = logging.getLogger(__name__)
 
 
 class ClassifierConfig(AppConfig):
+    """`apps.get_app_config("classifier").predictor` is the process's predictor.
+
+    The server calls `start` before it listens; elsewhere the first use does. Management commands, migrations and the
+    Celery parent never touch it, so they load no network. After a fork the child makes its own: neither threads nor
+    ONNX Runtime's pool survive one.
+    """
+
     name = "classifier"
+
+    def ready(self) -> None:
+        from classifier import checks  # noqa: F401 - registers them
+
+        self._lock = threading.Lock()
+        self._watcher: Watcher | None = None
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._watcher = None
+
+    @property
+    def predictor(self) -> Predictor:
+        """No database access once it is made, except by the watcher's own thread."""
+        watcher = self._watcher
+        if watcher is None or not (watcher.alive or watcher.seconds == 0):
+            watcher = self.start()
+        return watcher.predictor
+
+    def start(self) -> Watcher:
+        """Loads the active version, if there is one, and keeps watching. Calling it again changes nothing."""
+        with self._lock:
+            if self._watcher is None:
+                predictor = make_predictor()
+                watcher = Watcher(
+                    predictor,
+                    look=active_target,
+                    report=keep_failure,
+                    rest=connection.close,
+                    seconds=settings.VERSION_POLL_SECONDS,
+                )
+                watcher.step()
+                self._watcher = watcher
+            if self._watcher.seconds:
+                self._watcher.start()
+            return self._watcher
+
+    def stop(self) -> None:
+        """Ends the thread and forgets the network; the next use begins anew."""
+        with self._lock:
+            if self._watcher is not None:
+                self._watcher.stop()
+                self._watcher.predictor.close()
+            self._watcher = None
+
+
+def make_predictor() -> Predictor:
+    return Predictor(
+        threads=settings.PREDICT_THREADS,
+        places=settings.PREDICT_QUEUE,
+        max_wait_seconds=settings.PREDICT_WAIT_SECONDS,
+        limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES),
+    )
+
+
+def active_target() -> Target | None:
+    from classifier.models import ModelVersion
+
+    close_old_connections()
+    try:
+        version = ModelVersion.objects.defer("spec").active()
+    except DatabaseError as error:
+        raise Unreachable(str(error).strip() or type(error).__name__) from error
+    if version is None:
+        return None
+    return Target(Identity(version.name, version.number, version.digest), version.path)
+
+
+def keep_failure(identity: Identity, sentence: str) -> None:
+    """What could not be loaded is shown in the admin."""
+    from classifier.models import ModelVersion
+
+    try:
+        ModelVersion.objects.filter(digest=identity.digest).update(failure=sentence)
+    except DatabaseError:
+        log.exception("Why %s could not be loaded could not be stored.", identity)

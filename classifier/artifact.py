@@ -5,6 +5,7 @@ filled under another name beside its place, flushed, verified there and then ren
 spec.json is JSON, the weights are numbers, and the graph is run by ONNX Runtime, which knows no code from files.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -28,6 +29,10 @@ __all__ = ["ArtifactError", "Engine", "Spec", "copy", "digest", "golden_input", 
 
 MAX_SPEC_BYTES = 20_000_000
 GOLDEN_TOLERANCE = 1e-4  # times the largest absolute logit, or 1
+
+
+class AlreadyThere(ArtifactError):
+    """The folder to be made exists."""
 
 
 class Engine(Protocol):
@@ -241,7 +246,7 @@ def appearing(folder: Path) -> Iterator[Path]:
     What a killed process leaves behind has that name, so it is never taken for a model and may be swept.
     """
     if folder.exists():
-        raise ArtifactError(f"{folder.name} exists already, and a model is never overwritten")
+        raise AlreadyThere(f"{folder.name} exists already, and a model is never overwritten")
     folder.parent.mkdir(parents=True, exist_ok=True)
     place = folder.with_name(f"{folder.name}.tmp-{secrets.token_hex(8)}")
     place.mkdir()
@@ -249,8 +254,10 @@ def appearing(folder: Path) -> Iterator[Path]:
         yield place
         flush_folder(place)
         place.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(place, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another was quicker
+            raise AlreadyThere(f"{folder.name} exists already, and a model is never overwritten") from error
         raise
     flush_folder(folder.parent)
 

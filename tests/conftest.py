@@ -1,14 +1,40 @@
 """Fixtures for all: a model on disk, an installed and active version of it, pictures as bytes."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from django.apps import apps
 from PIL import Image
 
+from classifier.models import ModelVersion
 from tests.artifacts import make_artifact
+
+
+@pytest.fixture(autouse=True)
+def no_watcher(settings) -> Iterator[None]:
+    """No thread looks at the database behind a test's back, and no test inherits a loaded network."""
+    settings.VERSION_POLL_SECONDS = 0
+    yield
+    apps.get_app_config("classifier").stop()
+
+
+@pytest.fixture
+def versions_dir(settings, tmp_path: Path) -> Path:
+    """An empty folder for installed versions."""
+    settings.VERSIONS_DIR = tmp_path / "versions"
+    return settings.VERSIONS_DIR
+
+
+@pytest.fixture
+def active_version(db, versions_dir: Path, artifact_folder: Path) -> ModelVersion:
+    """tiny:1, installed, active and loaded."""
+    version = ModelVersion.objects.install(artifact_folder)
+    version.activate()
+    apps.get_app_config("classifier").start()
+    return version
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,121 @@
+"""Which models this installation has, and which one answers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.db.models import Max, Q
+from django.utils import timezone
+
+from classifier import artifact
+from classifier.artifact import AlreadyThere, ArtifactError
+from classifier.spec import Spec
+
+
+class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
+    def active(self) -> ModelVersion | None:
+        """The version that answers now."""
+        return self.filter(is_active=True).first()
+
+    def install(self, source: Path) -> ModelVersion:
+        """Verifies the model in the folder `source`, copies it into VERSIONS_DIR and gives it the next number.
+
+        The same model twice is one version. Raises ArtifactError, or OSError when there is no space for it.
+        """
+        digest = artifact.digest(source)
+        folder = f"{artifact.read(source).name}-{digest[:16]}"
+        place = Path(settings.VERSIONS_DIR) / folder
+        with suppress(AlreadyThere):  # installed before, by another process now, or by one killed before its row
+            artifact.copy(source, place)
+        spec = artifact.verify(place)
+        if artifact.digest(place) != digest:
+            raise ArtifactError(f"spec.json in {folder} is not the one that was to be installed")
+        return self.register(spec, digest=digest, folder=folder)
+
+    def register(self, spec: Spec, *, digest: str, folder: str) -> ModelVersion:
+        """The row of an installed folder. Two at once may choose the same number: the second chooses again."""
+        for attempts_left in (3, 2, 1, 0):
+            version = self.filter(digest=digest).first()
+            if version is not None:
+                return version
+            last = self.filter(name=spec.name).aggregate(last=Max("number"))["last"] or 0
+            try:
+                with transaction.atomic():
+                    return self.create(
+                        name=spec.name, number=last + 1, digest=digest, folder=folder, spec=spec.as_dict()
+                    )
+            except IntegrityError:
+                if not attempts_left:
+                    raise
+        raise AssertionError("unreachable")
+
+
+class ModelVersion(models.Model):
+    """A model on disk that was verified when it came in. At most one is active."""
+
+    name = models.CharField(max_length=64)
+    number = models.PositiveIntegerField()
+    digest = models.CharField("digest", max_length=64, unique=True, help_text="sha256 of spec.json")
+    folder = models.CharField(max_length=100, unique=True, help_text="inside VERSIONS_DIR")
+    spec = models.JSONField(help_text="what spec.json says")
+    is_active = models.BooleanField("active", default=False)
+    failure = models.TextField(blank=True, help_text="why it could not be activated or loaded")
+    created_at = models.DateTimeField("installed", auto_now_add=True)
+    activated_at = models.DateTimeField("last activated", null=True, blank=True)
+
+    objects = ModelVersionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["name", "number"], name="one_version_a_number"),
+            models.UniqueConstraint(fields=["is_active"], condition=Q(is_active=True), name="one_active_version"),
+        ]
+        permissions = [("activate_modelversion", "Can activate a version")]
+        verbose_name = "version"
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.number}"
+
+    @property
+    def path(self) -> Path:
+        return Path(settings.VERSIONS_DIR) / self.folder
+
+    @property
+    def card(self) -> Spec:
+        """The spec as the row keeps it, with names for its fields."""
+        return Spec.from_dict(self.spec)
+
+    def activate(self) -> None:
+        """Verifies the folder once more, then makes this the version that answers, in one step.
+
+        Raises ArtifactError with the reason, which is kept in `failure`; the other version then stays active.
+        """
+        try:
+            self.verify()
+        except ArtifactError as error:
+            self.failed(str(error))
+            raise
+        changes: dict[str, Any] = {"is_active": True, "activated_at": timezone.now(), "failure": ""}
+        versions = ModelVersion.objects
+        with transaction.atomic():
+            # Two administrators at once queue here (on SQLite, where this locks nothing, at the transaction's start).
+            list(versions.select_for_update().order_by("pk").values_list("pk"))
+            versions.filter(is_active=True).exclude(pk=self.pk).update(is_active=False)
+            versions.filter(pk=self.pk).update(**changes)
+        for field, value in changes.items():
+            setattr(self, field, value)
+
+    def verify(self) -> Spec:
+        """Raises ArtifactError when the folder is not the one that was installed, or no longer sound."""
+        if artifact.digest(self.path) != self.digest:
+            raise ArtifactError(f"spec.json in {self.folder} is not the one that was installed")
+        return artifact.verify(self.path)
+
+    def failed(self, sentence: str) -> None:
+        self.failure = sentence
+        ModelVersion.objects.filter(pk=self.pk).update(failure=sentence)

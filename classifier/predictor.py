@@ -1,0 +1,150 @@
+"""The resident model: loaded once, swapped without a gap, asked by many threads in the order in which they came."""
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from classifier import artifact, guard, preprocess
+from classifier.artifact import ArtifactError, Engine
+from classifier.engines.onnx import OnnxEngine
+from classifier.guard import Limits
+from classifier.spec import Spec
+from classifier.turns import LineFull, Turns
+
+
+class Busy(Exception):
+    """Every place in the queue is taken, or the turn did not come in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is busy. Try again in a few seconds.")
+        self.retry_after_seconds = 3 + secrets.randbelow(5)  # 3..7: those refused together must not return together
+
+
+class NoActiveVersion(Exception):
+    """No model is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__("No model is active yet.")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which version answers."""
+
+    name: str
+    number: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.number}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer. Labels, identity and probabilities come from one and the same version."""
+
+    identity: Identity
+    labels: tuple[str, ...]
+    probabilities: np.ndarray  # (K,) float64, 0..1, sum 1
+    sure: bool  # the first probability reaches the threshold of the version
+    warning: str | None  # what the asker should know of the picture
+    elapsed_seconds: float
+
+    @property
+    def index(self) -> int:
+        return int(self.probabilities.argmax())
+
+    @property
+    def label(self) -> str:
+        return self.labels[self.index]
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The `count` most probable labels with their probabilities, best first; equal ones in label order."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.labels[i], float(self.probabilities[i])) for i in order]
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A verified model in memory."""
+
+    identity: Identity
+    spec: Spec
+    engine: Engine
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """logits (K,) -> calibrated probabilities (K,)"""
+        scaled = logits.astype(np.float64) / self.spec.calibration.temperature
+        odds = np.exp(scaled - scaled.max())
+        return odds / odds.sum()
+
+
+class Predictor:
+    """Answers for one process, from any number of threads.
+
+    `threads` is how many processor threads one network pass uses, and how many pictures are decoded at once; `places`
+    is how many requests may wait in front of each of the two; none waits longer than `max_wait_seconds` in all.
+    """
+
+    def __init__(self, *, threads: int, places: int, max_wait_seconds: float, limits: Limits = Limits()) -> None:
+        self.threads = threads
+        self.limits = limits
+        self.max_wait_seconds = max_wait_seconds
+        self._decoding = Turns(threads, places)
+        # One pass at a time with all threads: two passes side by side take twice as long each, and the tail is longer.
+        self._answering = Turns(1, places)
+        self._resident: Resident | None = None
+
+    @property
+    def current(self) -> Resident | None:
+        return self._resident
+
+    def load(self, identity: Identity, folder: Path) -> None:
+        """Loads aside, verifies, warms up, then swaps; requests under way end on the model they began with.
+
+        Raises ArtifactError, and the model that answered before still does.
+        """
+        if artifact.digest(folder) != identity.digest:
+            raise ArtifactError(f"spec.json in {folder.name} is not the one of {identity}")
+        engines: list[Engine] = []
+
+        def keep(file: Path, *, threads: int) -> Engine:
+            engines.append(OnnxEngine(file, threads=self.threads))
+            return engines[0]
+
+        spec = artifact.verify(folder, keep)  # its golden passes are the warm-up
+        self._resident = Resident(identity, spec, engines[0])
+
+    def predict(self, data: bytes) -> Prediction:
+        """The bytes of a photo -> the answer of the model that is loaded now.
+
+        Raises guard.Refused for a file that is no usable picture, Busy, NoActiveVersion.
+        """
+        began = perf_counter()
+        resident = self._resident
+        if resident is None:
+            raise NoActiveVersion
+        try:
+            with self._decoding.turn(self.max_wait_seconds) as waited:
+                animated = guard.check(data, self.limits).animated
+                image = preprocess.preprocess(data, resident.spec.preprocessing, self.limits)  # (3, H, W)
+            with self._answering.turn(self.max_wait_seconds - waited):
+                logits = resident.engine(image[None])[0]  # (K,)
+        except LineFull as error:
+            raise Busy from error
+        probabilities = resident.probabilities(logits)
+        return Prediction(
+            identity=resident.identity,
+            labels=resident.spec.labels,
+            probabilities=probabilities,
+            sure=bool(probabilities.max() >= resident.spec.calibration.unsure_below),
+            warning="This picture is animated: only its first frame was looked at." if animated else None,
+            elapsed_seconds=perf_counter() - began,
+        )
+
+    def close(self) -> None:
+        """Forgets the model; what is under way ends."""
+        self._resident = None
