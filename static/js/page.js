@@ -1,0 +1,154 @@
+// The page: choose, drop, paste, photograph or click an example; then wait, and see the answer or a sentence.
+import { prepare } from "./photo.js";
+import { predict } from "./predict.js";
+import { Problem } from "./problem.js";
+import { show } from "./result.js";
+
+const SLOW = 400; // milliseconds of upload after which a bar is worth showing
+
+const stage = document.getElementById("stage");
+const form = document.getElementById("ask");
+const working = document.getElementById("working");
+const problem = document.getElementById("problem");
+const part = (name) => working.querySelector(`[data-part="${name}"]`);
+
+let page = readPage(document);
+let current = null; // the AbortController of the question under way
+let preview = null; // the object URL of the photo shown
+
+async function ask(file) {
+  current?.abort();
+  const mine = (current = new AbortController());
+  const { signal } = mine;
+  showPhoto(file);
+  enter("working");
+  say("One moment…");
+  part("cancel").focus({ preventScroll: true });
+  stage.scrollIntoView({ block: "start" });
+  try {
+    const { photo, note } = await prepare(file, page.max_bytes);
+    signal.throwIfAborted();
+    const body = await predict(photo, { url: page.predict_url, token: token(), signal, onUpload: upload(), onWait });
+    if (body.version.digest !== page.digest) await refreshPage(signal);
+    signal.throwIfAborted();
+    enter("done");
+    show(document.getElementById("result"), { body, names: page.labels, photo: preview, note });
+    document.title = `${body.message} · breedsite`;
+  } catch (error) {
+    if (signal.aborted) return;
+    fail(error);
+  } finally {
+    if (current === mine) current = null;
+  }
+}
+
+function enter(state) {
+  stage.dataset.state = state;
+  working.hidden = state !== "working";
+  problem.hidden = state !== "failed";
+  document.getElementById("result").hidden = state !== "done";
+  if (state !== "working") {
+    part("progress").hidden = true;
+    form.reset();
+  }
+}
+
+function fail(error) {
+  enter("failed");
+  const sentence = error instanceof Problem ? error.message : "Something went wrong on this page. Reload it and try again.";
+  problem.querySelector("[data-part='sentence']").textContent = sentence;
+  problem.focus({ preventScroll: true });
+  problem.scrollIntoView({ block: "nearest" });
+  if (!(error instanceof Problem)) throw error;
+}
+
+function say(sentence) {
+  if (part("status").textContent !== sentence) part("status").textContent = sentence;
+}
+
+function upload() {
+  const start = performance.now();
+  return (share) => {
+    const bar = part("progress");
+    bar.value = share;
+    bar.hidden = share === 1 || performance.now() - start < SLOW;
+    say(share < 1 ? "Sending the photo…" : "Looking at it…");
+  };
+}
+
+function onWait(sentence, seconds) {
+  part("progress").hidden = true;
+  say(`${sentence} Trying again in ${seconds} s.`);
+}
+
+function showPhoto(file) {
+  if (preview) URL.revokeObjectURL(preview);
+  preview = URL.createObjectURL(file);
+  const image = part("preview");
+  image.hidden = false;
+  image.onerror = () => { image.hidden = true; };
+  image.src = preview;
+}
+
+function readPage(document) {
+  return JSON.parse(document.getElementById("page-data").textContent);
+}
+
+async function refreshPage(signal) {
+  // Another version answers than the one this page was made for: its labels come with a fresh copy of the page.
+  const reply = await fetch(location.pathname, { signal });
+  const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
+  page = readPage(fresh);
+  document.querySelector(".card").replaceWith(fresh.querySelector(".card"));
+}
+
+function token() {
+  return form.elements.csrfmiddlewaretoken.value;
+}
+
+// --- the ways in ---
+for (const input of form.querySelectorAll("input[type='file']")) {
+  input.addEventListener("change", () => input.files.length && ask(input.files[0]));
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const example = event.submitter?.dataset.example;
+  if (!example) return;
+  const reply = await fetch(example).catch(() => null);
+  if (reply?.ok) ask(await reply.blob());
+  else fail(new Problem("This example could not be fetched. Try another one."));
+});
+
+addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) {
+    event.preventDefault();
+    ask(event.clipboardData.files[0]);
+  }
+});
+
+const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+let depth = 0; // dragenter and dragleave come for every element under the pointer
+const dragging = (by) => {
+  depth = by ? Math.max(0, depth + by) : 0;
+  document.body.classList.toggle("dragging", depth > 0);
+};
+addEventListener("dragenter", (event) => carriesFiles(event) && dragging(1));
+addEventListener("dragleave", (event) => carriesFiles(event) && dragging(-1));
+addEventListener("dragover", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  event.dataTransfer.dropEffect = "copy";
+});
+addEventListener("drop", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  dragging(0);
+  ask(event.dataTransfer.files[0]);
+});
+
+part("cancel").addEventListener("click", () => {
+  current?.abort();
+  enter("empty");
+  document.getElementById("photo").focus();
+});

@@ -1,0 +1,2 @@
+// Something a person can read and act on. Every other error is a fault of ours and goes to the console as well.
+export class Problem extends Error {}
