@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -12,6 +13,9 @@ from django.db import close_old_connections, connection
 from classifier.guard import Limits
 from classifier.predictor import Identity, Predictor
 from classifier.watcher import Target, Unreachable, Watcher
+
+if TYPE_CHECKING:
+    from classifier.models import ModelVersion
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class ClassifierConfig(AppConfig):
                     predictor,
                     look=active_target,
                     report=keep_failure,
-                    rest=connection.close,
+                    rest=lambda: connection.close(),  # looked up in the thread that calls: each thread has its own
                     seconds=settings.VERSION_POLL_SECONDS,
                 )
                 watcher.step()
@@ -89,8 +93,10 @@ def active_target() -> Target | None:
         version = ModelVersion.objects.defer("spec").active()
     except DatabaseError as error:
         raise Unreachable(str(error).strip() or type(error).__name__) from error
-    if version is None:
-        return None
+    return None if version is None else target_of(version)
+
+
+def target_of(version: "ModelVersion") -> Target:
     return Target(Identity(version.name, version.number, version.digest), version.path)
 
 

@@ -21,6 +21,25 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         """The version that answers now."""
         return self.filter(is_active=True).first()
 
+    def named(self, name: str) -> ModelVersion:
+        """The version that a person means by NAME (the newest), NAME:NUMBER or the beginning of a digest.
+
+        Raises DoesNotExist with a sentence.
+        """
+        label, _, number = name.partition(":")
+        of_name = self.filter(name=label)
+        if number:
+            found = of_name.filter(number=int(number)) if number.isdecimal() and len(number) < 10 else self.none()
+        elif of_name.exists():
+            found = of_name.order_by("-number")[:1]
+        else:
+            found = self.filter(digest__startswith=name) if len(name) >= 8 else self.none()
+        version = found.first() if len(found) == 1 else None
+        if version is None:
+            known = ", ".join(map(str, self.order_by("name", "number"))) or "none"
+            raise self.model.DoesNotExist(f"There is no version {name!r}. Installed: {known}.")
+        return version
+
     def install(self, source: Path) -> ModelVersion:
         """Verifies the model in the folder `source`, copies it into VERSIONS_DIR and gives it the next number.
 
