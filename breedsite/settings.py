@@ -8,11 +8,13 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import get_random_string
+
+from breedsite import profile
+from breedsite.rates import Rate
 
 env = environ.Env()
 
@@ -37,6 +39,13 @@ def secret_key() -> str:
         ) from error
 
 
+def rate(name: str, default: str) -> Rate | None:
+    try:
+        return Rate.parse(env.str(name, default=default))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
+
+
 def socket_path(name: str) -> Path:
     """A unix socket of this data folder; in the temporary folder where its path would pass the kernel's 107 bytes."""
     path = DATA_DIR / name
@@ -46,12 +55,47 @@ def socket_path(name: str) -> Path:
 
 
 # --- where it lives and who may ask -------------------------------------------------------------------------------
+HOST = env.str("HOST", default="127.0.0.1")
 PORT = env.int("PORT", default=8000)
 SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
-PRODUCTION = urlsplit(SITE_URL).scheme == "https"
+PRODUCTION = profile.is_production(SITE_URL)
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)  # how many proxies before this server are ours
 DEBUG = False
 SECRET_KEY = env.str("SECRET_KEY", default="") or secret_key()
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[urlsplit(SITE_URL).hostname or "127.0.0.1", "localhost"])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=profile.own_hosts(SITE_URL))
+CSRF_TRUSTED_ORIGINS = [SITE_URL]
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])  # other sites' pages that may ask; none by default
+CORS_URLS_REGEX = r"^/api/"
+SESSION_COOKIE_SECURE = env.bool("SESSION_COOKIE_SECURE", default=PRODUCTION)
+CSRF_COOKIE_SECURE = env.bool("CSRF_COOKIE_SECURE", default=PRODUCTION)
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31536000 if PRODUCTION else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
+SECURE_SSL_REDIRECT = PRODUCTION
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+for refusal in profile.refusals(
+    profile.Start(
+        site_url=SITE_URL,
+        debug=env.bool("DEBUG", default=False),
+        secret_key=SECRET_KEY,
+        secret_key_mode=None if env.str("SECRET_KEY", default="") else (DATA_DIR / "secret_key").stat().st_mode,
+        allowed_hosts=ALLOWED_HOSTS,
+        trusted_proxies=TRUSTED_PROXIES,
+        session_cookie_secure=SESSION_COOKIE_SECURE,
+        csrf_cookie_secure=CSRF_COOKIE_SECURE,
+        hsts_seconds=SECURE_HSTS_SECONDS,
+        cors_allowed_origins=CORS_ALLOWED_ORIGINS,
+    )
+):
+    raise ImproperlyConfigured(refusal)
+
+# --- what one caller may do ---------------------------------------------------------------------------------------
+ALLOW_ANONYMOUS_PREDICT = env.bool("ALLOW_ANONYMOUS_PREDICT", default=True)
+PREDICT_RATE = rate("PREDICT_RATE", default="600/min")  # predictions of one address or account; empty for no limit
+LOGIN_RATE = rate("LOGIN_RATE", default="10/min")  # attempts of one address to sign in
 
 # --- the parts ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -61,14 +105,19 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "corsheaders",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "breedsite",
     "classifier",
     "trainer",
 ]
 MIDDLEWARE = [
+    "breedsite.middleware.request_id",
+    "breedsite.middleware.browser_rules",
     "django.middleware.security.SecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -76,6 +125,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "breedsite.middleware.login_brake",
+    "breedsite.middleware.plain_refusals",
 ]
 ROOT_URLCONF = "breedsite.urls"
 WSGI_APPLICATION = "breedsite.wsgi.application"
@@ -106,6 +157,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
+FILE_UPLOAD_HANDLERS = ["classifier.uploads.MemoryUploadHandler"]  # nothing of a photo is written to disk
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 VALKEY_SOCKET = socket_path("valkey.sock")
 CACHE_URL = env.str("CACHE_URL", default=f"unix://{VALKEY_SOCKET}?db=1")
@@ -127,6 +179,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+WORKER_SLOTS = env.int("WORKER_SLOTS", default=2)  # processes of the worker that `manage.py up` starts
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 
 # --- pages --------------------------------------------------------------------------------------------------------
@@ -135,10 +188,38 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = True
+_examples = env.str("EXAMPLES_DIR", default="")
+EXAMPLES_DIR = Path(_examples).expanduser().resolve() if _examples else None  # pictures to click on the empty page
 
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+CSRF_FAILURE_VIEW = "breedsite.errors.csrf_failure"
+
+# --- the API ------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "breedsite.errors.api_problem",
+}
+
+# --- log ----------------------------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "breedsite.logs.Line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        # Their own handlers (mail, console) would tell everything twice.
+        "django": {"handlers": [], "level": "INFO"},
+        "waitress.queue": {"level": "ERROR"},  # a full house is the gate's business, and no news
+    },
 }

@@ -1,6 +1,15 @@
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+
+from breedsite import health
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("readyz", health.readyz, name="readyz"),
+    path("", include("classifier.urls")),
 ]
+
+handler400 = "breedsite.errors.bad_request"
+handler403 = "breedsite.errors.permission_denied"
+handler404 = "breedsite.errors.page_not_found"
+handler500 = "breedsite.errors.server_error"

@@ -1,7 +1,18 @@
+"""The site as a WSGI application: Django within the gate."""
+
 import os
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "breedsite.settings")
 
-application = get_wsgi_application()
+django_application = get_wsgi_application()
+
+from django.conf import settings  # noqa: E402 - after the settings' module has a name
+
+from classifier.gate import Gate  # noqa: E402
+
+# Who decodes or has the network's attention, and who waits for it.
+PLACES = settings.PREDICT_THREADS + settings.PREDICT_QUEUE
+
+application = Gate(django_application, places=PLACES)

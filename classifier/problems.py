@@ -49,3 +49,34 @@ class Refused(ValueError):
     @property
     def status(self) -> int:
         return PROBLEMS[self.code][0]
+
+
+ABOUT_THE_PICTURE = frozenset(
+    code for code in PROBLEMS if code.startswith("image_")
+) | {"missing_image", "too_many_files", "file_too_large", "unsupported_format"}  # fmt: skip
+
+
+def document(
+    code: str,
+    sentence: str,
+    *,
+    request_id: str,
+    status: int | None = None,
+    about_the_picture: bool = True,
+    **details: object,
+) -> dict[str, object]:
+    """The body of an `application/problem+json` answer (RFC 9457). What concerns the picture says so under `image`,
+    where clients of form-like APIs look for it; `about_the_picture` is false where no picture was asked for."""
+    usual_status, title = PROBLEMS[code]
+    problem: dict[str, object] = {
+        "type": f"urn:breedsite:problem:{code}",
+        "title": title,
+        "status": status or usual_status,
+        "detail": sentence,
+        "code": code,
+        "request_id": request_id,
+        **details,
+    }
+    if about_the_picture and code in ABOUT_THE_PICTURE:
+        problem["image"] = [sentence]
+    return problem

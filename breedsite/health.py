@@ -1,0 +1,110 @@
+"""Is this process ready to answer? `/readyz` says so; `/healthz`, in the gate, says only that it lives."""
+
+import threading
+import time
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+from kombu import Connection
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from classifier.api import predictor
+from classifier.artifact import ArtifactError, verify_golden
+
+FRESH_SECONDS = 1.0  # /readyz is not throttled: however often it is asked, it looks once in this time
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when the database answers, its tables are up to date and the active version gives its golden answer.
+
+    The cache and the broker are told, but do not decide: predictions need neither.
+    """
+    states = look()
+    ready = all(states[name] == "ok" for name in ("database", "migrations", "model"))
+    body = {"ready": ready, **states}
+    return JsonResponse(body, status=200 if ready else 503, headers={"Cache-Control": "no-store"})
+
+
+class Look:
+    """The last look, for FRESH_SECONDS."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.forget()
+
+    def forget(self) -> None:
+        self.states: dict[str, str] = {}
+        self.at = -FRESH_SECONDS
+
+    def __call__(self) -> dict[str, str]:
+        with self.lock:
+            if time.monotonic() - self.at >= FRESH_SECONDS:
+                self.states = {
+                    "database": database(),
+                    "migrations": migrations(),
+                    "model": model(),
+                    "cache": cache_state(),
+                    "broker": broker(),
+                }
+                self.at = time.monotonic()
+            return self.states
+
+
+look = Look()
+
+
+def database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchone()
+    except DatabaseError:
+        return "unreachable"
+    return "ok"
+
+
+def migrations() -> str:
+    try:
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError:
+        return "unknown"
+    return "pending" if pending else "ok"
+
+
+def model() -> str:
+    resident = predictor().current
+    if resident is None:
+        return "none active"
+    try:
+        verify_golden(resident.engine, resident.spec)  # what it answered where it was made, it must answer still
+    except ArtifactError:
+        return "wrong answers"
+    return "ok"
+
+
+def cache_state() -> str:
+    try:
+        cache.get("readyz")
+    except (RedisError, OSError):
+        return "unreachable"
+    return "ok"
+
+
+def broker() -> str:
+    try:
+        with Connection(settings.BROKER_URL, connect_timeout=1, transport_options=QUICK) as broker:
+            broker.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=1)
+    except (KombuError, RedisError, OSError):
+        return "unreachable"
+    return "ok"
+
+
+QUICK: dict[str, Any] = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 1}

@@ -1,0 +1,243 @@
+"""The web server: `python -m breedsite.server` listens on HOST and PORT, says so in one line, and serves until SIGTERM.
+
+waitress, which reads a request whole before it takes a thread, so that a slow sender costs a socket and nothing else.
+Around it: a limit of the body for each path, refusals as problem+json, no patience without end for those who drip, and
+an end that lets answers under way out first. There are more threads than places for predictions, so that the gate
+refuses what is too much and a line of connections never forms before it.
+"""
+
+import copy
+import functools
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, ThreadedTaskDispatcher
+
+from classifier.gate import body_limit, request_id, too_large
+from classifier.problems import document
+
+SPARE_THREADS = 8  # beyond the places for predictions: pages, the admin, refusals
+MAX_HEADER_BYTES = 32 * 1024
+CONNECTIONS = 1000
+HEADER_SECONDS = 20.0  # for a request's header to arrive
+BODY_SECONDS = 30.0  # after them a body must have come at SLOWEST on average
+SLOWEST = 1024  # bytes per second
+IDLE_SECONDS = 60  # a connection without a request
+LINGER_SECONDS = 2.0  # a refused sender may go on sending, unheard, so that it reads the refusal
+LAST_ANSWERS_SECONDS = 5.0  # for requests under way after SIGTERM
+
+
+@functools.lru_cache(maxsize=8)
+def _limited(adjustments: Adjustments, max_body: int) -> Adjustments:
+    limited = copy.copy(adjustments)
+    limited.max_request_body_size = max_body + 1  # waitress refuses what reaches it
+    return limited
+
+
+class Parser(HTTPRequestParser):
+    """Reads one request; its path decides how large the body may be."""
+
+    def __init__(self, adjustments: Adjustments) -> None:
+        super().__init__(adjustments)
+        self.began = time.monotonic()
+        self.path = "/"
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        self.path = "/" + self.path.lstrip("/")
+        self.adj: Adjustments = _limited(self.adj, body_limit(self.path))
+
+    @property
+    def drips(self) -> bool:
+        """Whether this request has had its time."""
+        seconds = time.monotonic() - self.began
+        if not self.headers_finished:
+            return seconds > HEADER_SECONDS
+        return seconds > BODY_SECONDS and self.body_bytes_received < SLOWEST * (seconds - BODY_SECONDS)
+
+
+class Refusal(ErrorTask):
+    """What waitress itself refuses, said as everything else is said."""
+
+    def execute(self) -> None:
+        error, number = self.request.error, request_id()
+        if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            problem = too_large(self.request.path, number)
+        elif error.code == HTTPStatus.INTERNAL_SERVER_ERROR:
+            problem = document("internal_error", "Something went wrong here. It has been noted.", request_id=number)
+        elif error.code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            sentence = f"The request's header is too large: at most {MAX_HEADER_BYTES // 1024} KB are read."
+            problem = document("malformed_request", sentence, request_id=number, status=int(error.code))
+        else:
+            problem = document("malformed_request", "This is not a request that can be read.", request_id=number)
+        body = json.dumps(problem).encode()
+        status = HTTPStatus(int(str(problem["status"])))
+        self.status = f"{status.value} {status.phrase}"
+        self.response_headers.extend(
+            [
+                ("Content-Type", "application/problem+json"),
+                ("X-Content-Type-Options", "nosniff"),
+                ("X-Request-ID", number),
+            ]
+        )
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.channel.refused = True
+        self.write(body)
+
+
+class Channel(HTTPChannel):
+    """One connection."""
+
+    parser_class = Parser
+    error_task_class = Refusal
+    refused = False
+    close_when_flushed: bool
+    linger_until: float | None = None
+
+    def handle_write(self) -> None:
+        if self.refused and self.close_when_flushed and not self.will_close:
+            # Closing on unread bytes resets the connection, and the refusal is lost with it: stop speaking, listen on.
+            self._flush_exception(self._flush_some)
+            if not self.total_outbufs_len and not self.will_close:
+                self.close_when_flushed = False
+                self.linger_until = time.monotonic() + LINGER_SECONDS
+                self.socket.shutdown(socket.SHUT_WR)
+                return
+        super().handle_write()
+
+    def readable(self) -> bool:
+        if self.linger_until is not None and time.monotonic() > self.linger_until:
+            self.will_close = True
+        return bool(super().readable())
+
+    def received(self, data: bytes) -> bool:
+        if self.linger_until is not None:
+            return False
+        return bool(super().received(data))
+
+    @property
+    def under_way(self) -> bool:
+        return bool(self.requests or self.total_outbufs_len)
+
+
+class Listener(TcpWSGIServer):
+    """One listening address."""
+
+    channel_class = Channel
+
+    def maintenance(self, now: float) -> None:
+        super().maintenance(now)
+        for channel in self.active_channels.values():
+            if channel.request is not None and channel.request.drips:
+                channel.will_close = True
+
+
+class Server:
+    """Listens on every address of `host`; `run` returns after `stop`, which a signal handler may call."""
+
+    def __init__(self, application: Callable[..., Any], *, host: str, port: int, threads: int) -> None:
+        adjustments = Adjustments(
+            host=host,
+            port=port,
+            threads=threads,
+            ident=None,
+            backlog=256,
+            connection_limit=CONNECTIONS,
+            cleanup_interval=5,
+            channel_timeout=IDLE_SECONDS,
+            recv_bytes=128 * 1024,
+            inbuf_overflow=64 * 1024**2,  # more than any body of a path that may hold a photo: nothing on disk
+            outbuf_overflow=16 * 1024**2,
+            max_request_header_size=MAX_HEADER_BYTES,
+            asyncore_use_poll=True,
+            log_socket_errors=False,  # who hangs up is no event
+            # Who is behind a proxy, TRUSTED_PROXIES says: Django reads the headers, if at all.
+            clear_untrusted_proxy_headers=False,
+            server_name="localhost",
+        )
+        self.map: dict[int, Any] = {}
+        self.dispatcher = ThreadedTaskDispatcher()
+        self.listeners = [
+            Listener(application, self.map, dispatcher=self.dispatcher, adj=adjustments, sockinfo=address)
+            for address in adjustments.listen
+        ]
+        self.dispatcher.set_thread_count(threads)
+        self.stopping = False
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        return [(listener.effective_host, int(listener.effective_port)) for listener in self.listeners]
+
+    def run(self) -> None:
+        while not self.stopping:
+            wasyncore.poll2(timeout=1.0, map=self.map)
+        for listener in self.listeners:
+            listener.accepting = False
+            listener.socket.close()
+            listener.del_channel(self.map)
+        end = time.monotonic() + LAST_ANSWERS_SECONDS
+        while time.monotonic() < end and any(
+            channel.under_way for listener in self.listeners for channel in listener.active_channels.values()
+        ):
+            wasyncore.poll2(timeout=0.05, map=self.map)
+        self.dispatcher.shutdown(timeout=1)
+        wasyncore.close_all(self.map)
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.listeners[0].pull_trigger()
+
+
+def raise_file_limit() -> None:
+    """Room for every connection's descriptor: many systems start processes with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * CONNECTIONS if hard == resource.RLIM_INFINITY else min(4 * CONNECTIONS, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "breedsite.settings")
+    try:
+        from breedsite.wsgi import PLACES, application
+    except ImproperlyConfigured as error:
+        sys.exit(f"breedsite cannot start: {error}")
+    from django.apps import apps
+    from django.conf import settings
+
+    from classifier.apps import ClassifierConfig
+
+    classifier = apps.get_app_config("classifier")
+    assert isinstance(classifier, ClassifierConfig)
+
+    raise_file_limit()
+    classifier.start()
+    try:
+        server = Server(application, host=settings.HOST, port=settings.PORT, threads=PLACES + SPARE_THREADS)
+    except OSError as error:
+        sys.exit(f"breedsite cannot listen on {settings.HOST}:{settings.PORT} ({error.strerror}): set PORT to another.")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    for host, port in server.addresses:
+        print(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    server.run()
+    classifier.stop()
+
+
+if __name__ == "__main__":
+    main()

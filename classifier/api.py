@@ -1,0 +1,145 @@
+"""The REST API: a photo in, labels out; what answers; and the documentation of both."""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser, JSONParser, MultiPartParser
+from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from breedsite.errors import CsrfFailed
+from classifier import serializers
+from classifier.apps import ClassifierConfig
+from classifier.predictor import NoActiveVersion, Predictor
+from classifier.problems import Refused
+from classifier.throttles import PredictThrottle
+
+MAX_FIELDS = 20
+
+
+class Session(SessionAuthentication):
+    """A browser that signed in, with the form's token; everybody else is anonymous."""
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Session"  # with it DRF answers 401, not 403, to who is not signed in
+
+    def enforce_csrf(self, request: Request) -> None:
+        try:
+            super().enforce_csrf(request)
+        except Exception as refusal:
+            raise CsrfFailed from refusal
+
+
+class MayPredict(BasePermission):
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return settings.ALLOW_ANONYMOUS_PREDICT or bool(request.user and request.user.is_authenticated)
+
+
+class AlwaysJson(DefaultContentNegotiation):
+    """Whatever Accept says, the answer is JSON: an error that cannot be told would be worse."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> Any:
+        first = next(iter(renderers))
+        return first, first.media_type
+
+
+class RawImageParser(BaseParser):
+    """The body is the photo. Which format it is, its bytes say."""
+
+    media_type = "image/*"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        return stream.read(settings.MAX_IMAGE_BYTES + 1)  # one more than allowed: the guard sees that it is too large
+
+
+class PredictImage(APIView):
+    authentication_classes = [Session]
+    permission_classes = [MayPredict]
+    throttle_classes = [PredictThrottle]
+    parser_classes = [MultiPartParser, RawImageParser, JSONParser]
+    content_negotiation_class = AlwaysJson
+
+    def post(self, request: Request) -> Response:
+        data, top_k = photo(request)
+        answer = predictor().predict(data)
+        return Response(serializers.PredictionSerializer(answer, context={"top_k": top_k}).data)
+
+
+class Model(APIView):
+    authentication_classes: list[Any] = []
+    permission_classes = [AllowAny]
+    content_negotiation_class = AlwaysJson
+
+    def get(self, request: Request) -> Response:
+        current = predictor().current
+        if current is None:
+            raise NoActiveVersion
+        return Response(serializers.model(current.identity, current.spec))
+
+
+def predictor() -> Predictor:
+    config = apps.get_app_config("classifier")
+    assert isinstance(config, ClassifierConfig)
+    return config.predictor
+
+
+def photo(request: Request) -> tuple[bytes, int]:
+    """The photo's bytes and `top_k` of a request of any of the three kinds; Refused for what is not one photo."""
+    body: Any = request.data
+    if isinstance(body, bytes):
+        if not body:
+            raise Refused("missing_image", "No file was submitted.")
+        return body, top_k(request.query_params.get("top_k"))
+    if request.FILES:
+        return uploaded(request), top_k(body.get("top_k", request.query_params.get("top_k")))
+    if not isinstance(body, dict):
+        raise Refused("malformed_request", "Send a JSON object with image_base64.")
+    if not isinstance(text := body.get("image_base64"), str) or not text:
+        raise Refused("missing_image", "No file was submitted.")
+    return from_base64(text), top_k(body.get("top_k", request.query_params.get("top_k")))
+
+
+def uploaded(request: Request) -> bytes:
+    files: list[tuple[str, UploadedFile]] = [
+        (name, file) for name, several in request.FILES.lists() for file in several
+    ]
+    if len(files) > 1:
+        raise Refused("too_many_files", "Send one photo at a time.")
+    if len(request.data) > MAX_FIELDS:
+        raise Refused("malformed_request", f"A request has at most {MAX_FIELDS} fields.")
+    [(name, file)] = files
+    if name != "image":
+        raise Refused("missing_image", "No file was submitted.")
+    return file.read()
+
+
+def from_base64(text: str) -> bytes:
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        sentence = "image_base64 is not base64."
+        raise Refused("malformed_request", sentence, image=[sentence]) from error
+
+
+def top_k(value: object) -> int:
+    if value is None or value == "":
+        return serializers.DEFAULT_TOP_K
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 6:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= serializers.MAX_TOP_K:
+        raise Refused("malformed_request", f"top_k is a whole number from 1 to {serializers.MAX_TOP_K}.")
+    return value

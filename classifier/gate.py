@@ -1,0 +1,120 @@
+"""The outermost layer: what is answered before Django is asked. Plain WSGI.
+
+Each request gets its number here. `/healthz` is answered at once, whatever else is down or busy. A body larger than its
+path allows is refused by its header. And no more predictions come in than there are places: the rest hear "try again"
+within a millisecond, instead of waiting in a line that nobody bounded.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Iterable
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
+
+from classifier.problems import PROBLEMS, document
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+PREDICT_PATHS = frozenset({"/", "/api/predictImage", "/api/predictImage/"})
+PREDICT_BODY_BYTES = 15 * 1024**2  # a photo of 10 MiB in base64, or in a form
+OTHER_BODY_BYTES = 2 * 1024**2 + 512 * 1024  # Django's own limit for forms
+REASONS = {400: "Bad Request", 413: "Content Too Large", 503: "Service Unavailable"}
+
+
+def body_limit(path: str) -> int:
+    """The largest body, in bytes, that is read for this path."""
+    return PREDICT_BODY_BYTES if path in PREDICT_PATHS else OTHER_BODY_BYTES
+
+
+def too_large(path: str, request_id: str) -> dict[str, object]:
+    limit = body_limit(path)
+    return document(
+        "file_too_large",
+        f"This request is too large: at most {limit / 1024**2:g} MB are accepted here.",
+        request_id=request_id,
+        limit_bytes=limit,
+        about_the_picture=path in PREDICT_PATHS,
+    )
+
+
+def retry_after_seconds() -> int:
+    """3 to 7, so that those refused together do not come back together."""
+    return 3 + secrets.randbelow(5)
+
+
+def request_id() -> str:
+    return secrets.token_hex(8)
+
+
+class Gate:
+    """WSGI application around `application`; at most `places` predictions are inside at a time."""
+
+    def __init__(
+        self, application: "WSGIApplication", *, places: int, limit: Callable[[str], int] = body_limit
+    ) -> None:
+        self.application = application
+        self.places = BoundedSemaphore(places)
+        self.limit = limit
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        number = environ["breedsite.request_id"] = request_id()
+        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+        if path == "/healthz":
+            return answer(start_response, "200 OK", {"status": "ok"}, number, head=method == "HEAD")
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()):
+            problem = document("malformed_request", "The Content-Length is not a number.", request_id=number)
+            return refuse(start_response, problem, number)
+        if int(length[:20]) > self.limit(path):
+            return refuse(start_response, too_large(path, number), number)
+        if method != "POST" or path not in PREDICT_PATHS:
+            return self.application(environ, start_response)
+        if not self.places.acquire(blocking=False):
+            drain(environ, int(length))
+            problem = document("overloaded", "Too many photos at once: try again in a moment.", request_id=number)
+            return refuse(start_response, problem, number, ("Retry-After", str(retry_after_seconds())))
+        try:
+            return self.application(environ, start_response)  # Django has done the work when it returns
+        finally:
+            self.places.release()
+
+
+def drain(environ: "WSGIEnvironment", length: int) -> None:
+    """Read the body away: closing a connection on unread bytes resets it, and the answer is lost on the way."""
+    body = environ["wsgi.input"]
+    while length > 0 and (chunk := body.read(min(length, 1024**2))):
+        length -= len(chunk)
+
+
+def refuse(
+    start_response: "StartResponse", problem: dict[str, object], number: str, *headers: tuple[str, str]
+) -> list[bytes]:
+    status = PROBLEMS[str(problem["code"])][0]
+    return answer(
+        start_response, f"{status} {REASONS[status]}", problem, number, *headers, media_type="application/problem+json"
+    )
+
+
+def answer(
+    start_response: "StartResponse",
+    status: str,
+    body: dict[str, object],
+    number: str,
+    *headers: tuple[str, str],
+    media_type: str = "application/json",
+    head: bool = False,
+) -> list[bytes]:
+    content = json.dumps(body).encode()
+    start_response(
+        status,
+        [
+            ("Content-Type", media_type),
+            ("Content-Length", str(len(content))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("X-Request-ID", number),
+            *headers,
+        ],
+    )
+    return [] if head else [content]

@@ -1,0 +1,12 @@
+from django.urls import path
+
+from classifier import api, views
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("examples/<int:number>.jpg", views.example, name="example"),
+    path("api/predictImage", api.PredictImage.as_view(), name="predict"),
+    path("api/predictImage/", api.PredictImage.as_view()),
+    path("api/model", api.Model.as_view(), name="model"),
+    path("api/model/", api.Model.as_view()),
+]
