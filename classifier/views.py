@@ -1,5 +1,6 @@
 """The page for people: a photo in, names out, with JavaScript or without it."""
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +9,21 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
 
+from breedsite.errors import ProblemPage
 from classifier import examples
-from classifier.labels import display_name
-from classifier.predictor import Identity
+from classifier.api import PredictImage, photo
+from classifier.labels import display_name, verdict
+from classifier.predictor import Identity, Prediction
+from classifier.preprocess import thumbnail
 from classifier.spec import Quality, Spec
 
+TOP = 5  # bars
+PHOTO_SIDE = 640  # pixels of the copy that a result without JavaScript shows
 EXAMPLE_SECONDS = 300  # how long a browser keeps an example: the operator may put another under the same number
 
 
@@ -82,9 +91,54 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
-@require_http_methods(["GET", "HEAD"])
+class Ask(PredictImage):
+    """The form without JavaScript. Who may ask, how often, and what is refused: all as the API does it."""
+
+    parser_classes = [MultiPartParser]
+
+    def post(self, request: Request) -> HttpResponse:
+        data = example_picture(request.data["example"]) if "example" in request.data else photo(request)[0]
+        answer = apps.get_app_config("classifier").predictor.predict(data)
+        return page(request._request, answer=shown(answer, data))
+
+    def handle_exception(self, exception: Exception) -> HttpResponse:
+        refusal = super().handle_exception(exception)
+        if not isinstance(refusal, ProblemPage):
+            return refusal
+        response = page(self.request._request, status=refusal.status_code, problem=refusal.context)
+        for name in refusal.headers:
+            response.headers[name] = refusal.headers[name]
+        return response
+
+
+@csrf_exempt  # nothing changes here; who is signed in is asked for the token all the same, by the API's own rule
+@require_http_methods(["GET", "HEAD", "POST"])
 def index(request: HttpRequest) -> HttpResponse:
-    return page(request)
+    return Ask.as_view()(request) if request.method == "POST" else page(request)
+
+
+def example_picture(number: int | str) -> bytes:
+    """Raises Http404 for everything but the number of an example."""
+    numbered = {str(place): picture for place, picture in enumerate(example_pictures(), 1)}
+    if str(number) not in numbered:
+        raise Http404
+    return numbered[str(number)]
+
+
+def shown(answer: Prediction, data: bytes) -> dict[str, Any]:
+    """What result.html draws. The photo comes back as a small copy within the page, for nothing of it is kept."""
+    copy = base64.b64encode(thumbnail(data, PHOTO_SIDE)).decode()
+    ranked = answer.top(len(answer.labels))
+    return {
+        "message": verdict(answer.label, sure=answer.sure),
+        "sure": answer.sure,
+        "warning": answer.warning,
+        "photo": f"data:image/jpeg;base64,{copy}",
+        "top": [{"name": display_name(label), "value": f"{p:.4f}", "percent": percent(p)} for label, p in ranked[:TOP]],
+        "all": [{"name": display_name(label), "percent": percent(p, 1)} for label, p in ranked],
+        "version": answer.identity,
+        "elapsed_ms": 1000 * answer.elapsed_seconds,
+    }
 
 
 def page(request: HttpRequest, *, status: int = 200, **shown: Any) -> HttpResponse:
@@ -109,10 +163,7 @@ def page(request: HttpRequest, *, status: int = 200, **shown: Any) -> HttpRespon
 
 @require_safe
 def example(request: HttpRequest, number: int) -> HttpResponse:
-    pictures = example_pictures()
-    if not 1 <= number <= len(pictures):
-        raise Http404
-    response = HttpResponse(pictures[number - 1], content_type="image/jpeg")
+    response = HttpResponse(example_picture(number), content_type="image/jpeg")
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response.headers["Cache-Control"] = f"private, max-age={EXAMPLE_SECONDS}"
     return response

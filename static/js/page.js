@@ -103,7 +103,7 @@ async function refreshPage(signal) {
 }
 
 function token() {
-  return form.elements.csrfmiddlewaretoken.value;
+  return form.elements.csrfmiddlewaretoken?.value; // there for who is signed in; everybody else needs none
 }
 
 // --- the ways in ---

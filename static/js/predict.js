@@ -41,7 +41,7 @@ function post(photo, { url, token, signal, onUpload }) {
       settle(reject, new Problem("The server could not be reached. Check the connection and try again."));
     request.open("POST", url);
     request.setRequestHeader("Accept", "application/json");
-    request.setRequestHeader("X-CSRFToken", token);
+    if (token) request.setRequestHeader("X-CSRFToken", token);
     const form = new FormData();
     form.append("image", photo, "photo"); // the file's own name stays here
     request.send(form);
