@@ -28,7 +28,9 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 def _grey_8_bit(picture: Image.Image) -> Image.Image:
     """16-bit grey -> 8-bit, its transparent level (one of 65,536) turned into an alpha channel."""
-    levels = np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
+    levels = np.asarray(picture)
+    if levels.dtype != np.uint16:  # modes I and F
+        levels = np.clip(levels, 0, 65535).astype(np.uint16)
     grey = Image.fromarray(TO_8_BIT[levels])
     if "transparency" in picture.info:
         opaque = np.where(levels == picture.info["transparency"], 0, 255).astype(np.uint8)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from classifier.headers import Header, jpeg, png, webp
-from classifier.headers.sniff import ACCEPTED, advice, sniff
+from classifier.headers import ACCEPTED, Header, jpeg, png, webp
+from classifier.headers.sniff import advice, sniff
 from classifier.problems import Refused
 
 __all__ = ["ACCEPTED", "Header", "Limits", "Refused", "check"]
@@ -22,10 +22,12 @@ class Limits:
 
     max_bytes: int = 10 * 1024 * 1024
     max_pixels: int = 50_000_000
+    max_webp_pixels: int = 40_000_000  # its decoder holds four copies: 50 megapixels take 800 MB
     max_side: int = 16_000  # pixels
     min_side: int = 32  # pixels
     max_aspect: float = 20.0  # longer side / shorter side
     max_scans: int = 100  # of a progressive JPEG; real ones have 1 to 12
+    max_scan_pixels: int = 1_000_000_000  # scans x pixels: each scan passes over the whole picture
     max_markers: int = 5_000  # of a JPEG
     max_chunks: int = 150_000  # of a PNG or WebP
 
@@ -50,18 +52,31 @@ def check(data: bytes, limits: Limits = Limits()) -> Header:
     else:
         raise Refused("unsupported_format", advice(detected), detected=detected or "unknown", accepted=list(ACCEPTED))
     _measure(header, limits)
+    if header.scans * header.pixels > limits.max_scan_pixels:
+        raise Refused(
+            "image_too_complex",
+            f"This JPEG has {header.scans} scans, too many for its size. Open it in a picture program and save it again.",
+            max_scan_pixels=limits.max_scan_pixels,
+        )
+    if header.picture_bytes < header.least_bytes:
+        raise Refused(
+            "image_truncated",
+            f"This file holds far too little data for its stated {header.width} x {header.height} pixels. "
+            "Send the whole file.",
+        )
     return header
 
 
 def _measure(header: Header, limits: Limits) -> None:
     width, height = header.width, header.height
     shorter, longer = sorted((width, height))
-    if header.pixels > limits.max_pixels:
+    most = min(limits.max_pixels, limits.max_webp_pixels) if header.format == "WEBP" else limits.max_pixels
+    if header.pixels > most:
         raise Refused(
             "image_too_many_pixels",
-            f"This picture has {width} x {height} pixels; at most {limits.max_pixels / 1e6:g} megapixels are accepted. "
+            f"This picture has {width} x {height} pixels; at most {most / 1e6:g} megapixels are accepted. "
             "Make it smaller first.",
-            max_pixels=limits.max_pixels,
+            max_pixels=most,
         )
     if longer > limits.max_aspect * shorter:
         raise Refused(

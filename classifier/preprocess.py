@@ -86,13 +86,11 @@ def decode(data: bytes, limits: Limits = Limits(), *, shorter_side: int | None =
     """
     header = guard.check(data, limits)
     with _one_large if header.pixels > LARGE_PIXELS else nullcontext():
-        picture = _open(header, data, shorter_side=shorter_side)
-        picture = on_white(picture)
-        if shorter_side and picture.width * picture.height > LARGE_PIXELS:
-            factor = min(picture.size) // (2 * shorter_side)
-            picture = picture.reduce(factor) if factor > 1 else picture
-    if header.orientation in UPRIGHT:
-        picture = picture.transpose(UPRIGHT[header.orientation])
+        picture = on_white(_open(header, data, shorter_side=shorter_side))
+        if shorter_side and picture.width * picture.height > LARGE_PIXELS:  # what cannot be decoded smaller
+            picture = picture.reduce(max(1, min(picture.size) // (2 * shorter_side)))
+        if header.orientation in UPRIGHT:
+            picture = picture.transpose(UPRIGHT[header.orientation])
     picture.info = {}
     return picture
 

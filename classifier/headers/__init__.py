@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ACCEPTED = ("JPEG", "PNG", "WEBP")
+
 
 @dataclass(frozen=True)
 class Header:
@@ -18,7 +20,10 @@ class Header:
     height: int
     animated: bool = False
     orientation: int = 1  # EXIF tag 0x0112, 1..8
+    scans: int = 1
     essential: tuple[tuple[int, int], ...] = ()
+    picture_bytes: int = 0  # of pixel data that the file holds
+    least_bytes: int = 0  # below which no encoder gets at this size: with less, the size is a lie
 
     @property
     def pixels(self) -> int:

@@ -24,7 +24,7 @@ def read(data: bytes, *, max_chunks: int) -> Header:
     if data[8:16] != b"\0\0\0\rIHDR":
         raise _damaged("no header")
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    depth, colour, compression, filtering, interlace = data[24:29]
+    depth, colour, compression, filtering = data[24:28]
     if not (width and height and depth in DEPTHS.get(colour, ()) and not compression and not filtering):
         raise _damaged("a header that cannot be")
     essential = [(0, 8)]
@@ -38,6 +38,8 @@ def read(data: bytes, *, max_chunks: int) -> Header:
             raise _cut()
         position = stop
         if kind in KEPT:
+            if zlib.crc32(data[start + 4 : stop - 4]) != int.from_bytes(data[stop - 4 : stop], "big"):
+                raise _damaged("a wrong checksum")  # Pillow does not look at those of the pixels
             essential.append((start, stop))
             if kind == b"IDAT":
                 picture_bytes += stop - body - 4
@@ -55,15 +57,18 @@ def read(data: bytes, *, max_chunks: int) -> Header:
             f"This PNG has more than {max_chunks:,} chunks. Open it in a picture program and save it again.",
             max_chunks=max_chunks,
         )
-    row_bytes = (width * depth * SAMPLES[colour] + 7) // 8
     if not picture_bytes:
         raise _damaged("no picture")
-    if picture_bytes * DEFLATE_RATIO < height * row_bytes and not interlace:
-        raise Refused(
-            "image_truncated",
-            f"This PNG holds far too little data for its stated {width} x {height} pixels. Send the whole file.",
-        )
-    return Header("PNG", width, height, animated=animated, orientation=upright, essential=tuple(essential))
+    return Header(
+        "PNG",
+        width,
+        height,
+        animated=animated,
+        orientation=upright,
+        essential=tuple(essential),
+        picture_bytes=picture_bytes,
+        least_bytes=width * height * depth * SAMPLES[colour] // (8 * DEFLATE_RATIO),
+    )
 
 
 def _refuse_explosive(body: bytes, kind: bytes) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-ACCEPTED = ("JPEG", "PNG", "WEBP")
-
 # (offset, bytes) -> name; the first match wins.
 SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8", "JPEG"),
@@ -37,7 +35,7 @@ SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM video"),
 )
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
-    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), "HEIC"
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"
 )
 ADVICE = {
     "HEIC": "iPhone HEIC is not supported; export as JPEG.",
@@ -53,10 +51,15 @@ def sniff(data: bytes) -> str | None:
     """The name of the format that the first bytes belong to, or None."""
     for offset, signature, name in SIGNATURES:
         if data.startswith(signature, offset) and (name != "WEBP" or data.startswith(b"RIFF")):
-            if name == "MP4 video":
-                return BRANDS.get(data[8:12], name)
-            return name
+            return _brand(data) or name if name == "MP4 video" else name
     return _markup(data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower())
+
+
+def _brand(data: bytes) -> str | None:
+    """AVIF and HEIC share the container of MP4; the major brand names them, or the compatible ones after it do."""
+    listed = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+    brands = [listed[at : at + 4] for at in range(0, len(listed), 4) if at != 4]  # 4: the minor version
+    return next((BRANDS[brand] for brand in brands if brand in BRANDS), None)
 
 
 def _markup(head: bytes) -> str | None:

@@ -30,7 +30,7 @@ def read(data: bytes, *, max_chunks: int) -> Header:
                 1 + int.from_bytes(data[body + 4 : body + 7], "little"),
                 1 + int.from_bytes(data[body + 7 : body + 10], "little"),
             )
-            animated = bool(data[body] & ANIMATION_FLAG)
+            animated = bool(data[body : body + 1] and data[body] & ANIMATION_FLAG)
         elif kind == b"VP8 ":
             if data[body + 3 : body + 6] != b"\x9d\x01\x2a":
                 raise _damaged("no key frame")
@@ -39,7 +39,7 @@ def read(data: bytes, *, max_chunks: int) -> Header:
                 int.from_bytes(data[body + 8 : body + 10], "little") & 0x3FFF,
             )
         elif kind == b"VP8L":
-            if data[body] != 0x2F:
+            if data[body : body + 1] != b"\x2f":
                 raise _damaged("no lossless signature")
             bits = int.from_bytes(data[body + 1 : body + 5], "little")
             size = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
