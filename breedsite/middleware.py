@@ -1,10 +1,11 @@
 """What every answer carries: its number, the rules for the browser, and a brake on guessing passwords."""
 
+import functools
 from collections.abc import Callable
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
-from django.urls import Resolver404, resolve
+from django.urls import reverse
 
 from breedsite import rates
 from breedsite.errors import problem_page
@@ -52,8 +53,10 @@ def browser_rules(get_response: Answer) -> Answer:
 def login_brake(get_response: Answer) -> Answer:
     """At most `LOGIN_RATE` sign-in attempts per address."""
 
+    login = functools.cache(lambda: reverse("admin:login"))  # the URLs are not there yet when middleware is made
+
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.method == "POST" and settings.LOGIN_RATE and is_login(request.path_info):
+        if request.method == "POST" and settings.LOGIN_RATE and request.path == login():
             wait = rates.wait_seconds("login", settings.LOGIN_RATE, rates.client_address(request))
             if wait:
                 return problem_page(
@@ -79,10 +82,3 @@ def plain_refusals(get_response: Answer) -> Answer:
         return response
 
     return middleware
-
-
-def is_login(path: str) -> bool:
-    try:
-        return resolve(path).view_name == "admin:login"
-    except Resolver404:
-        return False

@@ -210,6 +210,18 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "breedsite.errors.api_problem",
 }
 
+SPECTACULAR_SETTINGS = {
+    "TITLE": "breedsite",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "displayRequestDuration": True, "validatorUrl": None},
+    "COMPONENT_SPLIT_REQUEST": True,
+    "PREPROCESSING_HOOKS": ["classifier.schema.without_twins"],
+    "POSTPROCESSING_HOOKS": ["classifier.schema.introduce"],
+}
+
 # --- log ----------------------------------------------------------------------------------------------------------
 LOGGING = {
     "version": 1,

@@ -8,6 +8,7 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser, JSONParser, MultiPartParser
@@ -18,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from breedsite.errors import CsrfFailed
-from classifier import serializers
+from classifier import schema, serializers
 from classifier.apps import ClassifierConfig
 from classifier.predictor import NoActiveVersion, Predictor
 from classifier.problems import Refused
@@ -71,6 +72,7 @@ class PredictImage(APIView):
     parser_classes = [MultiPartParser, RawImageParser, JSONParser]
     content_negotiation_class = AlwaysJson
 
+    @schema.predict_image
     def post(self, request: Request) -> Response:
         data, top_k = photo(request)
         answer = predictor().predict(data)
@@ -82,11 +84,29 @@ class Model(APIView):
     permission_classes = [AllowAny]
     content_negotiation_class = AlwaysJson
 
+    @schema.model
     def get(self, request: Request) -> Response:
         current = predictor().current
         if current is None:
             raise NoActiveVersion
         return Response(serializers.model(current.identity, current.spec))
+
+
+class Schema(SpectacularJSONAPIView):
+    """The OpenAPI document."""
+
+    authentication_classes: list[Any] = []
+    permission_classes = [AllowAny]
+    content_negotiation_class = AlwaysJson
+
+
+class Docs(SpectacularSwaggerSplitView):
+    """The same as a page to read and try, made of files of this server alone."""
+
+    authentication_classes: list[Any] = []
+    permission_classes = [AllowAny]
+    template_name = "api_docs.html"
+    url_name = "schema"
 
 
 def predictor() -> Predictor:

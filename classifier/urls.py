@@ -7,6 +7,10 @@ urlpatterns = [
     path("examples/<int:number>.jpg", views.example, name="example"),
     path("api/predictImage", api.PredictImage.as_view(), name="predict"),
     path("api/predictImage/", api.PredictImage.as_view()),
+    path("api/schema", api.Schema.as_view(), name="schema"),
+    path("api/schema/", api.Schema.as_view()),
+    path("api/docs", api.Docs.as_view(), name="docs"),
+    path("api/docs/", api.Docs.as_view()),
     path("api/model", api.Model.as_view(), name="model"),
     path("api/model/", api.Model.as_view()),
 ]
