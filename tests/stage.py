@@ -1,8 +1,8 @@
-"""The stage of the whole suite, a pytest plugin (`-p tests.stage`) because Django's settings are read before any conftest.
+"""The stage of the whole suite: a pytest plugin (`-p tests.stage`), for Django reads its settings before any conftest.
 
 Every test process has a data folder of its own, under the temporary folder, and an embedded Valkey in it as cache and
-broker; the installation's own data is never touched. Where the environment names a cache, that one is used, each process
-with a database of its own, from 15 downwards.
+broker; the installation's own data is never touched. Where the environment names a cache, that one is used, by each
+process with a database of its own, from 15 downwards.
 
 A suite that skips says so at its end; with REQUIRE_ALL=1 no browser, broker or database test may be skipped.
 """

@@ -1,0 +1,34 @@
+"""What a Celery worker does for the classifier. A task carries no state: it looks for its work itself."""
+
+import logging
+import shutil
+import time
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_ready
+from django.conf import settings
+from django.core.management import call_command
+
+log = logging.getLogger(__name__)
+
+ABANDONED_SECONDS = 3600.0  # an installation takes seconds: what is older belongs to a process that was killed
+
+
+@shared_task
+def sweep() -> None:
+    """Remove what killed processes and expired sessions left behind: unfinished installations, session rows.
+
+    An installation writes into `<folder>.tmp-*` and renames it at the end (`classifier.artifact`).
+    """
+    for folder in settings.VERSIONS_DIR.glob("*.tmp-*"):
+        if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(folder)
+            log.info("Removed the unfinished installation %s.", folder.name)
+    call_command("clearsessions")
+
+
+@worker_ready.connect
+def ring(**_: Any) -> None:
+    """Every start of a worker is followed by one sweep."""
+    sweep.delay()
