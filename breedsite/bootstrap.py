@@ -140,12 +140,12 @@ def install(python: Path, requirements: Path) -> None:
 
 def reason(said: str) -> str:
     """Why pip failed, told from what it said, as a sentence that says what to do."""
-    unbuilt = re.search(r"(?:Failed building wheel for|Failed to build|Could not build wheels for) '?([\w.-]+)", said)
+    unbuilt = re.search(r"Failed building wheel for ([\w.-]+)|/pip-install-\w+/([\w.-]+?)_[0-9a-f]{32}/", said)
     missing = re.search(r"No matching distribution found for (\S+)", said)
     if "No space left on device" in said:
         return f"the disk is full: make room for {GB_NEEDED} and start again."
     if unbuilt or "subprocess-exited-with-error" in said:
-        name = unbuilt.group(1) if unbuilt else "a package"
+        name = unbuilt.group(1) or unbuilt.group(2) if unbuilt else "a package"
         return (
             f"there is no ready-made wheel of {name} for this machine's Python, "
             "and it could not be compiled: install a compiler (Debian: apt-get install build-essential python3-dev), "
