@@ -55,7 +55,7 @@ def check(data: bytes, limits: Limits = Limits()) -> Header:
     if header.scans * header.pixels > limits.max_scan_pixels:
         raise Refused(
             "image_too_complex",
-            f"This JPEG has {header.scans} scans, too many for its size. Open it in a picture program and save it again.",
+            f"This JPEG has {header.scans} scans, too many for its size. Save it again in a picture program.",
             max_scan_pixels=limits.max_scan_pixels,
         )
     if header.picture_bytes < header.least_bytes:

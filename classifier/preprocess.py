@@ -10,8 +10,8 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from math import isfinite
 
@@ -85,7 +85,7 @@ def decode(data: bytes, limits: Limits = Limits(), *, shorter_side: int | None =
     then decoded at 1/2, 1/4 or 1/8, four times as fast at 12 megapixels.
     """
     header = guard.check(data, limits)
-    with _one_large if header.pixels > LARGE_PIXELS else nullcontext():
+    with _one_large if header.pixels > LARGE_PIXELS else nullcontext(), _in_words():
         picture = on_white(_open(header, data, shorter_side=shorter_side))
         if shorter_side and picture.width * picture.height > LARGE_PIXELS:  # what cannot be decoded smaller
             picture = picture.reduce(max(1, min(picture.size) // (2 * shorter_side)))
@@ -96,14 +96,21 @@ def decode(data: bytes, limits: Limits = Limits(), *, shorter_side: int | None =
 
 
 def _open(header: guard.Header, data: bytes, *, shorter_side: int | None) -> Image.Image:
-    """Let Pillow decode the parts that draw the picture, and put what it raises into words."""
+    """Let Pillow decode the parts that draw the picture, and nothing else of the file."""
+    picture = Image.open(io.BytesIO(header.stripped(data)), formats=(header.format,))
+    if picture.size != (header.width, header.height):
+        raise Refused("image_corrupt", "This file states two different sizes. Try the original file.")
+    if shorter_side:
+        picture.draft(None, (2 * shorter_side, 2 * shorter_side))
+    picture.load()
+    return picture
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What Pillow raises for a file that it cannot read -> Refused."""
     try:
-        picture = Image.open(io.BytesIO(header.stripped(data)), formats=(header.format,))
-        if picture.size != (header.width, header.height):
-            raise Refused("image_corrupt", "This file states two different sizes. Try the original file.")
-        if shorter_side:
-            picture.draft(None, (2 * shorter_side, 2 * shorter_side))
-        picture.load()
+        yield
     except Refused:
         raise
     except MemoryError as error:
@@ -118,7 +125,6 @@ def _open(header: guard.Header, data: bytes, *, shorter_side: int | None) -> Ima
                 "image_truncated", "This file ends too early: part of the picture is missing. Send the whole file."
             ) from error
         raise Refused("image_corrupt", "This file is damaged: it cannot be decoded. Try the original file.") from error
-    return picture
 
 
 def square(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray:

@@ -1,0 +1,130 @@
+"""Decoding in a child: the same pixels, the same refusals, and limits that hold against code that does not stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier import preprocess
+from classifier.guard import Limits, Refused
+from classifier.preprocess import Preprocessing
+from classifier.sandbox import Bounds, Sandbox
+from tests.corpus import CASES, OK
+from tests.pictures import encode, noise, png_bomb, scan_bomb, smooth
+
+PREPROCESSING = Preprocessing(resize=64, crop=56)
+UNGUARDED = Limits(max_pixels=10**9, max_scans=10**6, max_scan_pixels=10**12)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as box:
+        yield box
+
+
+def code_of(box: Sandbox, data: bytes) -> str:
+    try:
+        box.square(data, PREPROCESSING)
+    except Refused as refused:
+        return refused.code
+    return OK
+
+
+def test_it_gives_the_pixels_of_the_one_decode_path(sandbox: Sandbox):
+    data = encode(smooth(1, (500, 375)))
+    expected = preprocess.square(preprocess.decode(data, shorter_side=64), PREPROCESSING)
+    assert np.array_equal(sandbox.square(data, PREPROCESSING), expected)
+
+
+def test_it_gives_the_thumbnail_of_the_one_decode_path(sandbox: Sandbox):
+    data = encode(smooth(1, (500, 375)))
+    assert sandbox.thumbnail(data, 100) == preprocess.thumbnail(data, 100)
+
+
+def test_it_gives_a_thumbnail_of_noise_whole(sandbox: Sandbox):
+    data = encode(noise(1, (64, 64)), "PNG")
+    assert sandbox.thumbnail(data, 64) == preprocess.thumbnail(data, 64)
+
+
+def test_it_answers_the_whole_corpus_as_the_table_says_and_never_dies(sandbox: Sandbox):
+    wrong = {name: code for name, case in CASES.items() if (code := code_of(sandbox, case.data)) not in case.codes}
+    assert wrong == {}
+    assert sandbox.deaths == 0
+
+
+def test_it_hands_on_the_details_of_a_refusal(sandbox: Sandbox):
+    with pytest.raises(Refused) as refused:
+        sandbox.square(CASES["heic.jpg"].data, PREPROCESSING)
+    assert refused.value.details == {"detected": "HEIC", "accepted": ["JPEG", "PNG", "WEBP"]}
+
+
+def test_it_refuses_a_file_above_the_limit_without_sending_it():
+    with Sandbox(limits=Limits(max_bytes=100)) as box:
+        assert code_of(box, encode(smooth(1))) == "file_too_large"
+        assert box._child is None
+
+
+def test_it_stops_a_decoder_that_takes_too_much_processor_time():
+    with Sandbox(limits=UNGUARDED, bounds=Bounds(cpu_seconds=1, wall_seconds=60)) as box:
+        assert code_of(box, scan_bomb(1000)) == "image_too_complex"
+        assert box.deaths == 1
+        assert code_of(box, encode(smooth(1))) == OK  # by another child
+
+
+def test_the_processor_time_of_one_picture_is_not_charged_to_the_next():
+    with Sandbox(limits=UNGUARDED, bounds=Bounds(cpu_seconds=1, wall_seconds=60)) as box:
+        data = scan_bomb(10)  # about half a second each
+        for _ in range(6):
+            assert code_of(box, data) == OK
+        assert box.deaths == 0
+
+
+def test_it_stops_a_decoder_that_hangs():
+    with Sandbox(bounds=Bounds(wall_seconds=1)) as box:
+        assert code_of(box, encode(smooth(1))) == OK
+        os.kill(box._child.pid, signal.SIGSTOP)
+        started = time.monotonic()
+        assert code_of(box, encode(smooth(1))) == "image_too_complex"
+        assert time.monotonic() - started < 3
+
+
+def test_it_survives_a_decoder_that_crashes():
+    with Sandbox() as box:
+        assert code_of(box, encode(smooth(1))) == OK
+        os.kill(box._child.pid, signal.SIGSTOP)
+        threading.Timer(0.3, os.kill, (box._child.pid, signal.SIGSEGV)).start()
+        threading.Timer(0.4, os.kill, (box._child.pid, signal.SIGCONT)).start()
+        assert code_of(box, encode(smooth(1))) == "image_corrupt"
+        assert code_of(box, encode(smooth(1))) == OK
+
+
+def test_it_refuses_what_needs_more_memory_than_the_child_has():
+    with Sandbox(limits=UNGUARDED, bounds=Bounds(memory_bytes=600_000_000)) as box:
+        assert code_of(box, png_bomb(13_000)) == "image_too_complex"
+        assert box.deaths == 0
+
+
+def test_the_child_sees_no_environment_and_writes_no_file():
+    with Sandbox() as box:
+        code_of(box, encode(smooth(1)))
+        pid = box._child.pid
+        names = {entry.split(b"=")[0] for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if entry}
+        limits = {line[:25].strip(): line[26:].split() for line in Path(f"/proc/{pid}/limits").read_text().splitlines()}
+    assert names <= {b"PYTHONPATH", b"OPENBLAS_NUM_THREADS", b"LC_CTYPE"}
+    assert limits["Max file size"][:2] == ["0", "0"]
+    assert limits["Max address space"][0] == "1500000000"
+
+
+def test_closing_leaves_no_process_behind():
+    box = Sandbox()
+    code_of(box, encode(smooth(1)))
+    child = box._child
+    box.close()
+    assert child.returncode is not None
