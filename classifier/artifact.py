@@ -168,9 +168,8 @@ def verify_golden(engine: Engine, spec: Spec) -> None:
     expected = np.array([golden.logits for golden in spec.golden])  # (B, K)
     for logits, stored in ((engine(images), expected), (engine(images[:1]), expected[:1])):
         if logits.ndim != 2 or logits.shape[1] != len(spec.labels):
-            raise ArtifactError(
-                f"model.onnx answers {logits.shape[1:]} values, spec.json has {len(spec.labels)} labels"
-            )
+            shape = "x".join(map(str, logits.shape[1:]))
+            raise ArtifactError(f"model.onnx answers {shape} values, spec.json has {len(spec.labels)} labels")
         if logits.shape[0] != len(stored) or not np.isfinite(logits).all():
             raise ArtifactError("model.onnx answers with NaN or an infinity, or not one row for each picture")
         off = np.abs(logits - stored).max()

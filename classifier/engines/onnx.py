@@ -1,9 +1,12 @@
 """ONNX Runtime on the CPU: (B, 3, H, W) float32 -> (B, K) float32."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+
+PLACE = re.compile(r"""(?<![^\s"'])/[^\s"']*/""")  # the folders of an absolute path
 
 
 class EngineError(ValueError):
@@ -26,7 +29,7 @@ class OnnxEngine:
         try:
             self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise EngineError(sentence(error, file)) from error
+            raise EngineError(sentence(error)) from error
         self.outputs = tuple(output.name for output in self.session.get_outputs())
         inputs = self.session.get_inputs()
         if [(i.name, i.type, len(i.shape)) for i in inputs] != [("image", "tensor(float)", 4)]:
@@ -53,6 +56,7 @@ class OnnxEngine:
             raise EngineError(sentence(error)) from error
 
 
-def sentence(error: Exception, file: Path | None = None) -> str:
-    text = str(error) if file is None else str(error).replace(str(file), file.name)
-    return text.splitlines()[0][:300] if text else type(error).__name__
+def sentence(error: Exception) -> str:
+    """The first line of what the runtime says, without the folders where the file lies."""
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return PLACE.sub("", first)[:300]
