@@ -6,7 +6,7 @@ TESTS ?= -n auto --maxprocesses 8
 BIN := $(VENV)/bin
 BOOTSTRAP = $(PYTHON) -m breedsite.bootstrap $(VENV)
 
-.PHONY: run test check format python
+.PHONY: run test check bench format python
 
 run: python
 	@$(BOOTSTRAP) requirements.txt -- manage.py up
@@ -20,6 +20,12 @@ check: test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
+
+# PHOTOS names a folder of real photos; ROUNDS more of them make the medians steadier.
+bench: python
+	@$(BOOTSTRAP) requirements-dev.txt
+	@test -n "$(PHOTOS)" || { echo "Name a folder of real photos: make bench PHOTOS=/path/to/photos" >&2; exit 1; }
+	$(BIN)/python -m benchmarks.serve --photos "$(PHOTOS)" --rounds $(or $(ROUNDS),5)
 
 format: python
 	@$(BOOTSTRAP) requirements-dev.txt
