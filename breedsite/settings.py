@@ -9,14 +9,14 @@ import os
 import tempfile
 from pathlib import Path
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import get_random_string
 
 from breedsite import profile
+from breedsite.environment import Environment
 from breedsite.rates import Rate
 
-env = environ.Env()
+env = Environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).expanduser().resolve()
@@ -158,7 +158,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
-FILE_UPLOAD_HANDLERS = ["classifier.uploads.MemoryUploadHandler"]  # nothing of a photo is written to disk
+DATA_UPLOAD_MAX_MEMORY_SIZE = 15 * 1024**2  # bytes; a photo in base64. The gate allows every other path less
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]  # nothing is written to disk
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 VALKEY_SOCKET = socket_path("valkey.sock")
 CACHE_URL = env.str("CACHE_URL", default=f"unix://{VALKEY_SOCKET}?db=1")
@@ -176,6 +177,7 @@ VERSION_POLL_SECONDS = env.float("VERSION_POLL_SECONDS", default=1.0)  # how oft
 # --- jobs ---------------------------------------------------------------------------------------------------------
 BROKER_URL = env.str("BROKER_URL", default=f"redis+socket://{VALKEY_SOCKET}?virtual_host=0")
 CELERY_BROKER_URL = BROKER_URL
+CELERY_TASK_DEFAULT_QUEUE = env.str("BROKER_QUEUE", default="breedsite")  # two sites on one broker need two
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"

@@ -136,6 +136,8 @@ def alive(process: str) -> bool:
 
 def free(host: str, port: int) -> None:
     """Raise `Failed` unless the web server will be able to listen on `host` and `port`."""
+    if not 1 <= port <= 65535:
+        raise Failed(f"There is no port {port}: choose one between 1024 and 65535 with PORT=8000.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as door:

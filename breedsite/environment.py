@@ -1,0 +1,45 @@
+"""Settings from the environment; a wrong value stops the start with a sentence that names the variable."""
+
+import math
+import os
+import warnings
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE = ("1", "true", "yes", "on")
+FALSE = ("0", "false", "no", "off", "")
+NUMBERS = {int: "a whole number, zero or more", float: "a number, zero or more"}
+
+
+class Environment(environ.Env):
+    """`env.int("PORT", default=8000)`, `.float`, `.bool`, `.str`, `.list`, `.db_url`; stricter than its parent, which
+    reads `12 abc` as 12 and any unknown word as false.
+    """
+
+    def get_value(self, var: str, cast: Any = None, *args: Any, **kwargs: Any) -> Any:
+        text = os.environ.get(var, "").strip()
+        if cast in NUMBERS and text:
+            try:
+                number = cast(text)
+            except ValueError:
+                number = math.nan
+            if not 0 <= number < math.inf:
+                raise ImproperlyConfigured(f"{var} is set to {text!r}: write {NUMBERS[cast]}.")
+            return number
+        if cast is bool and text.lower() not in TRUE + FALSE:
+            raise ImproperlyConfigured(f"{var} is set to {text!r}: write true or false.")
+        return super().get_value(var, cast, *args, **kwargs)
+
+    def db_url(self, var: str, **kwargs: Any) -> dict[str, Any]:
+        with warnings.catch_warnings(action="ignore"):  # its warning about an unknown kind shows the password
+            try:
+                found: dict[str, Any] = super().db_url(var, **kwargs)
+            except ValueError:  # a port that is no number
+                found = {}
+        if not found.get("ENGINE"):
+            raise ImproperlyConfigured(
+                f"{var} is not the address of a database: write something like postgres://name:password@host:5432/breeds."
+            )
+        return found

@@ -1,0 +1,87 @@
+"""What the environment may say, and what the README says about it."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+
+def section(title: str) -> str:
+    """The text of the README under `## title`."""
+    found = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert found, f"README.md has no section '## {title}'"
+    return found[1]
+
+
+def variables() -> set[str]:
+    """Every variable that breedsite/settings.py reads: `env.kind("NAME", ...)`, or a helper called with one."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse((ROOT / "breedsite" / "settings.py").read_text()))
+        if isinstance(node, ast.Call)
+    ]
+    first = [call.args[0] for call in calls if call.args and ast.unparse(call.func).split(".")[0] in ("env", "rate")]
+    return {argument.value for argument in first if isinstance(argument, ast.Constant)}
+
+
+def test_settings_are_read_from_the_environment_under_these_names():
+    assert {"DATA_DIR", "PORT", "SITE_URL", "DATABASE_URL", "PREDICT_RATE", "BROKER_QUEUE"} <= variables()
+
+
+def test_the_readme_lists_every_setting_and_no_other():
+    # DEBUG is read to be refused.
+    assert set(re.findall(r"^\| `([A-Z_]+)`", section("Settings"), re.MULTILINE)) == variables() - {"DEBUG"}
+
+
+def test_the_readme_draws_the_folders_that_exist():
+    drawn = set(re.findall(r"^[│├└─\s]*([\w.]+)/", section("How it is laid out"), re.MULTILINE))
+    tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split("\n")
+    folders = {path.split("/")[0] for path in tracked if "/" in path and not path.startswith(".")}
+    assert folders <= drawn
+    missing = [name for name in drawn if not any(f"/{name}/" in f"/{path}" for path in tracked)]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PORT", "eighty", "PORT is set to 'eighty': write a whole number, zero or more."),
+        ("PORT", "-1", "PORT is set to '-1': write a whole number, zero or more."),
+        ("PREDICT_WAIT_SECONDS", "soon", "PREDICT_WAIT_SECONDS is set to 'soon': write a number, zero or more."),
+        ("PREDICT_WAIT_SECONDS", "2 s", "PREDICT_WAIT_SECONDS is set to '2 s': write a number, zero or more."),
+        ("PREDICT_WAIT_SECONDS", "nan", "PREDICT_WAIT_SECONDS is set to 'nan': write a number, zero or more."),
+        ("ALLOW_ANONYMOUS_PREDICT", "maybe", "ALLOW_ANONYMOUS_PREDICT is set to 'maybe': write true or false."),
+        ("DATABASE_URL", "nonsense", "DATABASE_URL is not the address of a database"),
+        ("DATABASE_URL", "postgres://h:port/db", "DATABASE_URL is not the address of a database"),
+    ],
+)
+@pytest.mark.parametrize("command", [("manage.py", "up"), ("-m", "breedsite.server")])
+def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(tmp_path, command, name, value, sentence):
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | {"DATA_DIR": str(tmp_path), name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("breedsite cannot start: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_that_does_not_exist_is_answered_with_a_sentence():
+    from breedsite.launcher import Failed
+    from breedsite.management.commands.up import free
+
+    with pytest.raises(Failed, match="choose"):
+        free("127.0.0.1", 70000)
