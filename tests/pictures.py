@@ -120,6 +120,11 @@ def stored_as(picture: Image.Image, orientation: int) -> Image.Image:
     return picture.transpose(back[orientation]) if orientation in back else picture
 
 
+def turned_jpeg(picture: Image.Image, orientation: int, order: str = ">", **options: object) -> bytes:
+    """A JPEG that an EXIF reader shows as the picture and anyone else shows turned."""
+    return inserted(encode(stored_as(picture, orientation), **options), exif_segment(exif(orientation, order)))
+
+
 # --- PNG
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -47,6 +47,16 @@ def test_no_file_is_larger_than_an_upload():
     assert max(len(case.data) for case in CASES.values()) <= guard.Limits().max_bytes
 
 
+LIKE_THE_FIRST = {2, *range(4, 17), 24, 25, 26, 27, *range(28, 42)}  # rows
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.row in LIKE_THE_FIRST])
+def test_it_shows_the_picture_that_was_stored(name: str):
+    picture = decode(CASES[name].data)
+    difference = np.asarray(picture).astype(int) - np.asarray(corpus.BASE)
+    assert np.abs(difference).mean() < 3
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.codes == {OK}])
 def test_what_is_decoded_has_no_metadata(name: str):
     picture = decode(CASES[name].data)
