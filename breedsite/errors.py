@@ -123,6 +123,8 @@ def api_problem(exception: Exception, context: dict[str, Any]) -> HttpResponse |
             wait = int(getattr(exception, "wait", None) or 1)  # seconds
             sentence = f"Too many requests from this address: try again in {wait} seconds."
             return problem_page(request, "rate_limited", sentence, retry_after_seconds=wait)
+        case RequestDataTooBig():
+            return problem_page(request, "file_too_large")
         case exceptions.APIException() | SuspiciousOperation() | UnreadablePostError():
             # A client that hung up reads nothing of this; it must not be counted as a mistake of ours.
             return problem_page(request, "malformed_request")

@@ -11,13 +11,13 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 
 from breedsite.errors import ProblemPage
 from classifier import examples
 from classifier.api import PredictImage, photo
 from classifier.labels import display_name, verdict
+from classifier.parsers import PhotoFormParser
 from classifier.predictor import Identity, Prediction
 from classifier.preprocess import thumbnail
 from classifier.spec import Quality, Spec
@@ -94,7 +94,7 @@ def percent(share: float, digits: int = 0) -> str:
 class Ask(PredictImage):
     """The form without JavaScript. Who may ask, how often, and what is refused: all as the API does it."""
 
-    parser_classes = [MultiPartParser]
+    parser_classes = [PhotoFormParser]
 
     def post(self, request: Request) -> HttpResponse:
         data = example_picture(request.data["example"]) if "example" in request.data else photo(request)[0]

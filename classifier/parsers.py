@@ -1,0 +1,64 @@
+"""The three ways to send a photo, as parsers of the API."""
+
+from io import BytesIO
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import InMemoryUploadedFile
+from django.utils.datastructures import MultiValueDict
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser, DataAndFiles, JSONParser
+
+from classifier import multipart
+from classifier.gate import PREDICT_BODY_BYTES
+from classifier.problems import Refused
+
+MAX_FIELDS = 20
+
+
+class PhotoFormParser(BaseParser):
+    """A form with one file and a few fields, in memory: nothing of a photo is written to disk."""
+
+    media_type = "multipart/form-data"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        fields: MultiValueDict[str, str] = MultiValueDict()
+        files: MultiValueDict[str, InMemoryUploadedFile] = MultiValueDict()
+        try:
+            boundary = multipart.boundary(media_type or "")
+            body = stream.read(PREDICT_BODY_BYTES)
+            for part in multipart.parts(body, boundary) if body else ():
+                if part.is_file:
+                    if not part.chosen:
+                        continue
+                    if files:
+                        raise Refused("too_many_files", "Send one photo at a time.")
+                    files[part.name] = InMemoryUploadedFile(
+                        BytesIO(part.data), part.name, None, None, len(part.data), None
+                    )
+                elif len(fields) >= MAX_FIELDS:
+                    raise Refused("malformed_request", f"A request has at most {MAX_FIELDS} fields.")
+                else:
+                    fields.appendlist(part.name, part.data.decode("utf-8", "replace"))
+        except multipart.Malformed as error:
+            raise ParseError from error
+        return DataAndFiles(fields, files)
+
+
+class RawPhotoParser(BaseParser):
+    """The body is the photo. Which format it is, its bytes say."""
+
+    media_type = "image/*"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        return stream.read(settings.MAX_IMAGE_BYTES + 1)  # one more than allowed: the guard sees that it is too large
+
+
+class PhotoJsonParser(JSONParser):
+    """JSON with the photo in base64."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as error:  # lists within lists within lists
+            raise ParseError from error
