@@ -1,0 +1,64 @@
+"""A task goes through every broker the site may have: the site is started on it, and its first task does its work."""
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+import pytest
+from kombu import Connection
+
+from breedsite.celery import app
+from tests.site import Site
+
+
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Path:
+    """An installation that was killed two hours ago, and beside it one under way."""
+    old, new = (tmp_path / "var" / "versions" / f"dogs-{age}.tmp-0" for age in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "spec.json").touch()
+    long_ago = time.time() - 7200
+    os.utime(old, (long_ago, long_ago))
+    return old
+
+
+def swept(data: Path, unfinished: Path, **settings: str) -> None:
+    with Site(data, **settings) as site:
+        site.wait_for(r"worker +\|.* Task classifier\.tasks\.sweep\[.*\] succeeded")
+        assert not unfinished.exists()
+        assert unfinished.with_name("dogs-new.tmp-0").exists()
+        assert site.stop() < 10
+
+
+def test_a_task_goes_through_the_embedded_valkey(tmp_path, unfinished):
+    swept(tmp_path / "var", unfinished)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("variable", ["BROKER_URL", "CACHE_URL"])
+def test_a_task_goes_through_the_broker_that_is_named(tmp_path, unfinished, variable):
+    url = os.environ.get(variable)
+    if not url:
+        pytest.skip(f"{variable} is not set")
+    queue = f"breedsite-test-{secrets.token_hex(4)}"
+    try:
+        swept(tmp_path / "var", unfinished, BROKER_URL=url, BROKER_QUEUE=queue)
+    finally:
+        with Connection(url) as connection:
+            connection.default_channel.queue_delete(queue)
+
+
+def test_messages_are_json_and_nothing_else():
+    assert set(app.conf.accept_content) == {"json"}
+    assert app.conf.task_serializer == app.conf.result_serializer == "json"
+
+
+@pytest.mark.parametrize("body", [b"\x80\x04.", b"cos\nsystem\n(S'true'\ntR."])
+def test_a_pickled_message_is_refused_unread(body):
+    from kombu.exceptions import ContentDisallowed
+    from kombu.serialization import loads
+
+    with pytest.raises(ContentDisallowed):
+        loads(body, "application/x-python-serialize", "binary", accept=app.conf.accept_content)

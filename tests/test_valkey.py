@@ -1,0 +1,78 @@
+"""The embedded Valkey as the launcher starts it."""
+
+import signal
+import stat
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from breedsite import valkey
+from tests.processes import running
+
+
+@contextmanager
+def server(folder: Path):
+    process = subprocess.Popen(
+        valkey.command(valkey.find_server(), folder / "socket", folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        end = time.monotonic() + 10
+        while not valkey.answers(folder / "socket"):
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+def client(folder: Path) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(folder / "socket"))
+
+
+def test_nobody_answers_where_no_server_is(folder):
+    assert not valkey.answers(folder / "socket")
+
+
+def test_what_was_queued_outlives_a_kill_and_the_old_socket_is_no_obstacle(folder):
+    with server(folder) as process:
+        client(folder).rpush("queue", "a", "b")
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    assert (folder / "socket").exists()
+    assert not valkey.answers(folder / "socket")
+    with server(folder):
+        assert client(folder).lrange("queue", 0, -1) == [b"a", b"b"]
+
+
+def test_it_listens_on_its_socket_alone_and_for_its_user_alone(folder):
+    with server(folder) as process:
+        assert stat.S_IMODE((folder / "socket").stat().st_mode) == 0o700
+        assert client(folder).config_get("port")["port"] == "0"
+        mine = {str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+        listening = [
+            line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()
+        ]
+        assert not [line for line in listening if f"socket:[{line[9]}]" in mine]
+
+
+def test_it_ends_soon_after_it_is_asked(folder):
+    with server(folder) as process:
+        client(folder).set("a", "b")
+        process.terminate()
+        assert process.wait(2) == 0
+        assert not running(process.pid)
