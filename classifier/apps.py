@@ -58,7 +58,8 @@ class ClassifierConfig(AppConfig):
                     predictor,
                     look=active_target,
                     report=keep_failure,
-                    rest=lambda: connection.close(),  # looked up in the thread that calls: each thread has its own
+                    rest=close_old_connections,
+                    end=lambda: connection.close(),  # looked up in the thread that calls: each thread has its own
                     seconds=settings.VERSION_POLL_SECONDS,
                 )
                 watcher.step()
@@ -88,7 +89,6 @@ def make_predictor() -> Predictor:
 def active_target() -> Target | None:
     from classifier.models import ModelVersion
 
-    close_old_connections()
     try:
         version = ModelVersion.objects.defer("spec").active()
     except DatabaseError as error:

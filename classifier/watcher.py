@@ -31,8 +31,8 @@ class Target:
 class Watcher:
     """`look()` tells the active version, None where there is none, or raises Unreachable; the predictor then stays.
 
-    `report(identity, sentence)` is told why a version could not be loaded, and "" when it could after all. Both are
-    called in the watcher's own thread, `rest()` after every look.
+    `report(identity, sentence)` is told why a version could not be loaded, and "" when it could after all. In the
+    thread, and only there, `rest()` follows every look and `end()` the last one: both are about its connection.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class Watcher:
         look: Callable[[], Target | None],
         report: Callable[[Identity, str], None],
         rest: Callable[[], None],
+        end: Callable[[], None],
         seconds: float,
     ) -> None:
         self.predictor = predictor
         self.look = look
         self.report = report
         self.rest = rest
+        self.end = end
         self.seconds = seconds
         self.reachable = True
         self.failed: Identity | None = None
@@ -81,7 +83,7 @@ class Watcher:
             log.critical("The watcher of the active version has ended; the next request starts it again.")
             raise
         finally:
-            self.rest()
+            self.end()
 
     def step(self) -> None:
         """One look: the predictor has the active version afterwards, or the one it had."""

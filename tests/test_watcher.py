@@ -44,7 +44,9 @@ def place() -> Place:
 @pytest.fixture
 def watcher(place):
     predictor = Predictor(threads=1, places=8, max_wait_seconds=5)
-    watcher = Watcher(predictor, look=place.look, report=place.report, rest=lambda: None, seconds=0.01)
+    watcher = Watcher(
+        predictor, look=place.look, report=place.report, rest=lambda: None, end=lambda: None, seconds=0.01
+    )
     yield watcher
     watcher.stop()
 
