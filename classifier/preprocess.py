@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from classifier import guard
 from classifier.colour import on_white
@@ -24,6 +24,9 @@ from classifier.guard import Limits, Refused
 
 LARGE_PIXELS = 12_000_000  # above, one picture at a time: decoding 50 megapixels takes 400 MB
 _one_large = threading.Lock()
+
+# Registered now, so that Pillow never goes looking for a reader through the forty others it has.
+READERS = (JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 
 # Pillow warns of what `colour` and `guard` deal with; catch_warnings() is not safe between threads.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

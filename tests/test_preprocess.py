@@ -288,6 +288,22 @@ def test_only_one_large_picture_is_decoded_at_a_time(monkeypatch: pytest.MonkeyP
 # --- bounds
 
 
+def test_only_readers_of_accepted_formats_are_loaded():
+    """The parsers of EPS, PSD, FITS and the rest stay out of reach, whatever a file calls itself."""
+    program = (
+        "import sys\n"
+        "from classifier.preprocess import decode\n"
+        "from classifier.guard import Refused\n"
+        "from tests.corpus import CASES\n"
+        "for name in ('ok_baseline.jpg', 'rgba.png', 'ok.webp', 'fmt_eps.jpg', 'random_magic.jpg', 'fmt_psd.jpg'):\n"
+        "    try: decode(CASES[name].data)\n"
+        "    except Refused: pass\n"
+        "print(*{'PIL.EpsImagePlugin', 'PIL.PsdImagePlugin', 'PIL.FitsImagePlugin', 'torch'} & set(sys.modules))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
 def test_a_refused_large_picture_lets_the_next_one_in(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(preprocess, "LARGE_PIXELS", 5_000)
     data = encode(smooth(1, (100, 100)), "PNG")
