@@ -32,6 +32,7 @@ class Site:
         bare = {name: value for name, value in os.environ.items() if name not in FROM_OUTSIDE}
         environment = bare | {"DATA_DIR": str(data), "PORT": str(self.port)} | settings
         self.lines: list[str] = []
+        self.deaf = False  # set it, and its output is closed after one more line
         self.process = subprocess.Popen(
             [*(arguments or (sys.executable, "manage.py", "up"))],
             cwd=ROOT,
@@ -46,8 +47,11 @@ class Site:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
+        with self.process.stdout as lines:
+            for line in lines:
+                self.lines.append(line.rstrip("\n"))
+                if self.deaf:
+                    break
 
     @property
     def text(self) -> str:

@@ -1,5 +1,6 @@
 """A task goes through every broker the site may have: the site is started on it, and its first task does its work."""
 
+import http.client
 import os
 import secrets
 import time
@@ -30,6 +31,7 @@ def swept(data: Path, unfinished: Path, **settings: str) -> None:
         assert not unfinished.exists()
         assert unfinished.with_name("dogs-new.tmp-0").exists()
         assert site.stop() < 10
+        assert ":guest@" not in site.text  # no password of a broker in the logs
 
 
 def test_a_task_goes_through_the_embedded_valkey(tmp_path, unfinished):
@@ -62,3 +64,14 @@ def test_a_pickled_message_is_refused_unread(body):
 
     with pytest.raises(ContentDisallowed):
         loads(body, "application/x-python-serialize", "binary", accept=app.conf.accept_content)
+
+
+def test_a_broker_that_is_down_keeps_nobody_from_asking(tmp_path):
+    with Site(tmp_path / "var", BROKER_URL="redis://:s3cret@127.0.0.1:9/0") as site:
+        site.wait_for("Ready in")
+        site.wait_for(r"worker +\|.*Cannot connect to redis://")
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        assert site.stop() < 10
+        assert "s3cret" not in site.text

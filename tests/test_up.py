@@ -42,6 +42,7 @@ def used(tmp_path_factory) -> tuple[Path, str]:
         assert status(site, "/admin/login/") == 200
         everyone = site.processes()
         assert len(everyone) == 6  # the launcher, Valkey, the worker and its two, the web server
+        assert not [process for process in everyone if "torch" in Path(f"/proc/{process}/maps").read_text()]
         assert site.stop() < 10
         assert site.process.returncode == 0
         assert gone(everyone, within_seconds=0.5)
@@ -120,6 +121,17 @@ def is_worker(pid: int) -> bool:
     return b"celery" in words and b"celery" not in Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0")
 
 
+def test_it_stops_in_order_when_nobody_hears_it_any_more(used):
+    data, _ = used
+    with Site(data) as site:
+        site.wait_for(READY)
+        everyone = site.processes()
+        site.deaf = True
+        assert site.stop() < 10
+        assert site.process.returncode == 0
+        assert gone(everyone, within_seconds=0.5)
+
+
 def test_it_stops_in_the_middle_of_its_start(tmp_path):
     with Site(tmp_path / "var") as site:
         site.wait_for("Database:")
@@ -148,8 +160,8 @@ def test_a_taken_port_is_answered_with_a_sentence(tmp_path):
         with Site(tmp_path / "var", PORT=str(port)) as site:
             assert site.ended() == 1
             assert site.text == (
-                f"CommandError: Port {port} is taken: stop the program that uses it, or choose another one with "
-                f"PORT={port + 1}. Nothing runs now."
+                f"breedsite cannot run: Port {port} is taken: stop the program that uses it, or choose another one "
+                f"with PORT={port + 1}."
             )
 
 

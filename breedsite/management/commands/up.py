@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
 from breedsite import valkey
 from breedsite.launcher import Failed, Launcher, Service, Stopped
@@ -34,13 +34,15 @@ class Command(BaseCommand):
             room(settings.DATA_DIR)
             lock = only_one(settings.DATA_DIR, settings.SITE_URL)
             free(settings.HOST, settings.PORT)
-            with Launcher(settings.BASE_DIR, keep_open=[lock]) as launcher:
-                bring_up(launcher, started)
-                launcher.watch()
-        except Stopped:
-            self.stdout.write("Stopped.")
+            launcher = Launcher(settings.BASE_DIR, keep_open=[lock])
+            try:
+                with launcher:
+                    bring_up(launcher, started)
+                    launcher.watch()
+            except Stopped:
+                launcher.say("Stopped.")
         except (Failed, valkey.ServerMissing) as error:
-            raise CommandError(f"{error} Nothing runs now.") from error
+            sys.exit(f"breedsite cannot run: {error}")
 
 
 def bring_up(launcher: Launcher, started: float) -> None:
