@@ -6,6 +6,7 @@ an end that lets answers under way out first. There are more threads than places
 refuses what is too much and a line of connections never forms before it.
 """
 
+import contextlib
 import copy
 import functools
 import json
@@ -200,7 +201,8 @@ class Server:
 
     def stop(self) -> None:
         self.stopping = True
-        self.listeners[0].pull_trigger()
+        with contextlib.suppress(OSError):  # the loop saw it already, and has ended
+            self.listeners[0].pull_trigger()
 
 
 def raise_file_limit() -> None:

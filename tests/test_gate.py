@@ -1,0 +1,128 @@
+"""The gate before Django: what it answers by itself, and that it lets no more in than there are places."""
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from classifier.gate import PREDICT_BODY_BYTES, Gate, body_limit
+
+JSON = [("Content-Type", "application/json")]
+
+
+class Inside:
+    """An application that holds who came in until `open` is set, and counts."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.lock = threading.Lock()
+        self.now = self.most = self.came = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        with self.lock:
+            self.came += 1
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.open.wait(10)
+        with self.lock:
+            self.now -= 1
+        start_response("200 OK", JSON)
+        return [b"{}"]
+
+
+def ask(gate: Gate, path: str = "/api/predictImage", method: str = "POST", body: bytes = b"x", **environ: Any):
+    said: list[Any] = []
+    stream = BytesIO(body)
+    values = {"REQUEST_METHOD": method, "PATH_INFO": path, "CONTENT_LENGTH": str(len(body)), "wsgi.input": stream}
+    content = b"".join(gate(values | environ, lambda status, headers: said.extend([status, dict(headers)])))
+    return said[0], said[1], content, stream
+
+
+def test_no_more_come_in_than_there_are_places():
+    inside = Inside()
+    gate = Gate(inside, places=3)
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(ask, gate) for _ in range(20)]
+        while sum(one.done() for one in asked) < 17:
+            time.sleep(0.001)
+        inside.open.set()
+    statuses = [one.result()[0] for one in asked]
+    assert statuses.count("200 OK") == 3 == inside.most
+    assert statuses.count("503 Service Unavailable") == 17
+    assert ask(gate)[0] == "200 OK", "a place that is left can be taken again"
+
+
+def test_a_place_is_given_back_when_the_application_breaks_down():
+    def broken(environ, start_response):
+        raise RuntimeError
+
+    gate = Gate(broken, places=1)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            ask(gate)
+
+
+def test_who_is_refused_is_told_when_to_come_back():
+    gate = Gate(Inside(), places=1)
+    assert gate.places.acquire()
+    waits = set()
+    for _ in range(100):
+        status, headers, content, stream = ask(gate, body=b"y" * 100_000)
+        problem = json.loads(content)
+        assert status == "503 Service Unavailable" and problem["code"] == "overloaded"
+        assert headers["Content-Type"] == "application/problem+json"
+        assert headers["X-Request-ID"] == problem["request_id"]
+        assert stream.read() == b"", "the body is drained"
+        waits.add(int(headers["Retry-After"]))
+    assert waits == {3, 4, 5, 6, 7}
+
+
+def test_a_refusal_costs_less_than_a_millisecond():
+    gate = Gate(Inside(), places=1)
+    assert gate.places.acquire()
+    began = time.thread_time()
+    for _ in range(200):
+        ask(gate, body=b"y" * 30_000)
+    assert (time.thread_time() - began) / 200 < 0.001
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/admin/login/"), ("GET", "/api/model")])
+def test_a_full_house_refuses_nothing_but_predictions(method: str, path: str):
+    inside = Inside()
+    inside.open.set()
+    gate = Gate(inside, places=1)
+    assert gate.places.acquire()
+    assert ask(gate, path, method)[0] == "200 OK"
+    assert ask(gate, "/", "POST")[0] == "503 Service Unavailable"
+
+
+def test_healthz_asks_nobody():
+    gate = Gate(Inside(), places=1)
+    assert gate.places.acquire()
+    status, headers, content, _ = ask(gate, "/healthz", "GET", b"")
+    assert (status, content) == ("200 OK", b'{"status": "ok"}') and headers["Cache-Control"] == "no-store"
+    assert ask(gate, "/healthz", "HEAD", b"")[2] == b""
+    assert gate.application.came == 0
+
+
+@pytest.mark.parametrize(("path", "limit"), [("/api/predictImage/", 15 * 1024**2), ("/admin/login/", 2.5 * 1024**2)])
+def test_each_path_has_its_limit(path: str, limit: int):
+    assert body_limit(path) == limit
+    inside = Inside()
+    inside.open.set()
+    gate = Gate(inside, places=1)
+    assert ask(gate, path, CONTENT_LENGTH=str(int(limit)))[0] == "200 OK"
+    status, _, content, stream = ask(gate, path, CONTENT_LENGTH=str(int(limit) + 1))
+    assert status == "413 Content Too Large" and json.loads(content)["limit_bytes"] == limit
+    assert ("image" in json.loads(content)) is (limit == PREDICT_BODY_BYTES)
+    assert stream.tell() == 0, "nothing of it is read"
+    assert inside.came == 1
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "٣", " 3", "0x10"])
+def test_a_length_that_is_no_number_is_refused(length: str):
+    assert ask(Gate(Inside(), places=1), CONTENT_LENGTH=length)[0] == "400 Bad Request"
