@@ -1,0 +1,174 @@
+"""The installed versions, each with its card, and the button that chooses which one answers."""
+
+import json
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from classifier.artifact import ArtifactError
+from classifier.labels import display_name
+from classifier.models import ModelVersion
+from classifier.spec import Rate, Spec
+
+ACTIVATE = "classifier.activate_modelversion"
+SHOWN_APART = {"data", "intended_use", "not_for", "license", "backbone_has_seen_the_photos"}  # of `origin`
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(admin.ModelAdmin):
+    """Versions come in by `importversion` or from training: here they are looked at and activated, nothing else."""
+
+    list_display = ["version", "is_active", "measured", "label_count", "trouble", "created_at", "activated_at"]
+    list_filter = ["name", "is_active"]
+    search_fields = ["name", "digest"]
+    fields = ["name", "number", "is_active", "created_at", "activated_at", "digest", "folder"]
+    change_form_template = "admin/classifier/modelversion/change_form.html"
+
+    @admin.display(ordering="name")
+    def version(self, version: ModelVersion) -> str:
+        return str(version)
+
+    @admin.display(description="right on its test photos")
+    def measured(self, version: ModelVersion) -> str:
+        quality = version.spec["quality"]
+        return in_words(Rate(quality["n"], **without_value(quality["top1"]))) if quality else "not measured"
+
+    @admin.display(description="labels")
+    def label_count(self, version: ModelVersion) -> int:
+        return len(version.spec["labels"])
+
+    @admin.display(description="trouble", empty_value="")
+    def trouble(self, version: ModelVersion) -> str:
+        return version.failure
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ModelVersion | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ModelVersion | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: ModelVersion | None = None) -> bool:
+        return super().has_view_permission(request, obj) or request.user.has_perm(ACTIVATE)
+
+    def get_urls(self) -> list[URLPattern]:
+        activate = path(
+            "<path:object_id>/activate/",
+            self.admin_site.admin_view(self.activate_view),
+            name="classifier_modelversion_activate",
+        )
+        return [activate, *super().get_urls()]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: ModelVersion | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context |= {"version": obj, "may_activate": request.user.has_perm(ACTIVATE)} | card(obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def activate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """GET asks once, POST does it."""
+        if not request.user.has_perm(ACTIVATE):
+            raise PermissionDenied
+        version = self.get_object(request, unquote(object_id))
+        if version is None:
+            raise Http404
+        if request.method == "POST":
+            return self.activate(request, version)
+        context = self.admin_site.each_context(request) | {
+            "title": f"Activate {version}?",
+            "opts": self.opts,
+            "version": version,
+            "measured": self.measured(version),
+            "active": (active := ModelVersion.objects.active()),
+            "active_measured": self.measured(active) if active else "",
+        }
+        return TemplateResponse(request, "admin/classifier/modelversion/activate.html", context)
+
+    def activate(self, request: HttpRequest, version: ModelVersion) -> HttpResponse:
+        try:
+            version.activate()
+        except ArtifactError as error:
+            self.message_user(request, f"Version {version} was not activated: {error}.", messages.ERROR)
+        else:
+            self.log_change(request, version, "Activated.")
+            self.message_user(
+                request, f"Version {version} is active: every process answers with it within five seconds."
+            )
+        return HttpResponseRedirect(reverse("admin:classifier_modelversion_change", args=[version.pk]))
+
+
+def without_value(rate: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in rate.items() if key != "value"}
+
+
+def in_words(rate: Rate) -> str:
+    """88.1 % of 900 (86.0 to 90.1)"""
+    return f"{percent(rate.value)} % of {rate.n} ({percent(rate.low)} to {percent(rate.high)})"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def card(version: ModelVersion) -> dict[str, Any]:
+    """What the page of a version says, ready to be shown."""
+    try:
+        spec = version.card
+    except ArtifactError as error:
+        return {"unreadable": str(error)}
+    return {
+        "spec": spec,
+        "origin": spec.origin,
+        "measured": measured(spec),
+        "unsure_below": percent(spec.calibration.unsure_below),
+        "off_before": percent(spec.calibration.ece_before),
+        "off_after": percent(spec.calibration.ece_after),
+        "labels": most_wrong_first(spec),
+        "record": [
+            (key.replace("_", " "), shown(value)) for key, value in spec.origin.items() if key not in SHOWN_APART
+        ],
+    }
+
+
+def measured(spec: Spec) -> list[tuple[str, str]]:
+    if spec.quality is None:
+        return []
+    return [
+        ("the first answer is right", in_words(spec.quality.top1)),
+        ("the right one is among the first five", in_words(spec.quality.top5)),
+    ]
+
+
+def most_wrong_first(spec: Spec) -> list[dict[str, Any]]:
+    """The labels that are right least often come first, for there the next photos are needed."""
+    if spec.quality is None:
+        return []
+    rates = sorted(spec.quality.per_label.items(), key=lambda item: (item[1].value, item[0]))
+    return [
+        {
+            "name": display_name(label),
+            "rate": rate,
+            "share": percent(rate.value),
+            "low": percent(rate.low),
+            "high": percent(rate.high),
+        }
+        for label, rate in rates
+    ]
+
+
+def shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
