@@ -21,6 +21,12 @@ def no_watcher(settings) -> Iterator[None]:
     apps.get_app_config("classifier").stop()
 
 
+@pytest.fixture(autouse=True)
+def quick_passwords(settings) -> None:
+    """A safe hash takes a quarter of a second, and every signed-in test makes one."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def versions_dir(settings, tmp_path: Path) -> Path:
     """An empty folder for installed versions."""
