@@ -91,7 +91,10 @@ def decode(data: bytes, limits: Limits = Limits(), *, shorter_side: int | None =
     with _one_large if header.pixels > LARGE_PIXELS else nullcontext(), _in_words():
         picture = on_white(_open(header, data, shorter_side=shorter_side))
         if shorter_side and picture.width * picture.height > LARGE_PIXELS:  # what cannot be decoded smaller
-            picture = picture.reduce(max(1, min(picture.size) // (2 * shorter_side)))
+            factor = max(1.0, min(picture.size) / (4 * shorter_side))
+            picture = picture.resize(
+                (round(picture.width / factor), round(picture.height / factor)), Image.Resampling.BILINEAR
+            )
         if header.orientation in UPRIGHT:
             picture = picture.transpose(UPRIGHT[header.orientation])
     picture.info = {}
@@ -103,9 +106,11 @@ def _open(header: guard.Header, data: bytes, *, shorter_side: int | None) -> Ima
     picture = Image.open(io.BytesIO(header.stripped(data)), formats=(header.format,))
     if picture.size != (header.width, header.height):
         raise Refused("image_corrupt", "This file states two different sizes. Try the original file.")
-    if shorter_side:
-        picture.draft(None, (2 * shorter_side, 2 * shorter_side))
+    drafted = picture.draft(None, (2 * shorter_side, 2 * shorter_side)) if shorter_side else None
     picture.load()
+    if drafted is not None and drafted[1][2:] != picture.size:
+        # The last column or row is part of a pixel; taken for a whole one it would shift all others.
+        return picture.resize(picture.size, Image.Resampling.BICUBIC, box=drafted[1])
     return picture
 
 

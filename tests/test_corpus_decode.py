@@ -19,7 +19,7 @@ PREPROCESSING = Preprocessing(resize=64, crop=56)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_it_answers_as_the_table_says(case: Case):
     data = case.data
-    started = time.perf_counter()
+    started = time.process_time()  # of this process: what others do does not count
     try:
         pixels = preprocess(data, PREPROCESSING)
         code = OK
@@ -27,7 +27,7 @@ def test_it_answers_as_the_table_says(case: Case):
         code = refused.code
         assert str(refused) == refused.sentence
         assert refused.sentence.endswith(".")
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert code in case.codes
     if code == OK:
         assert pixels.shape == (3, 56, 56)

@@ -69,9 +69,9 @@ def test_a_garbled_orientation_means_upright(block: bytes):
 
 
 def test_a_block_of_65535_entries_is_not_walked_to_its_end():
-    started = time.perf_counter()
+    started = time.process_time()
     assert orientation(exif_bomb(10).replace(b"\x01\x12\x00\x01", b"\x01\x13\x00\x01")) == 1
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_an_empty_file_is_called_empty():
@@ -240,17 +240,17 @@ def test_ten_megabytes_of_anything_take_less_than_a_second(fill: bytes):
     start, stop = find(jpeg, 0xDA)
     filling = fill * (10_000_000 // len(fill))
     for data in (b"\xff\xd8" + filling, jpeg[:stop] + filling, jpeg[: start + 14] + filling + jpeg[stop:]):
-        started = time.perf_counter()
+        started = time.process_time()
         with suppress(Refused):
             guard.check(data)
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
 
 
 def test_a_png_of_many_empty_chunks_takes_less_than_a_second():
     data = png(np.zeros((64, 64), np.uint8), chunk(b"tEXt") * 800_000)
-    started = time.perf_counter()
+    started = time.process_time()
     assert refusal(data).code == "image_too_complex"
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_only_one_module_opens_pictures():
