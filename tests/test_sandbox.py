@@ -87,12 +87,12 @@ def test_the_processor_time_of_one_picture_is_not_charged_to_the_next():
 
 
 def test_it_stops_a_decoder_that_hangs():
-    with Sandbox(bounds=Bounds(wall_seconds=1)) as box:
+    with Sandbox(bounds=Bounds(wall_seconds=4)) as box:
         assert code_of(box, encode(smooth(1))) == OK
         os.kill(box._child.pid, signal.SIGSTOP)
         started = time.monotonic()
         assert code_of(box, encode(smooth(1))) == "image_too_complex"
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 8
 
 
 def test_it_survives_a_decoder_that_crashes():
