@@ -76,8 +76,6 @@ def refusals(start: Start) -> Iterator[str]:
         yield "DEBUG is set: this site has no debug mode, remove DEBUG from the environment."
     if "*" in start.allowed_hosts:
         yield "ALLOWED_HOSTS is *: name the hosts this site answers for, separated by commas."
-    if start.trusted_proxies < 0:
-        yield "TRUSTED_PROXIES must be 0 or the number of proxies of yours before this server."
     for origin in start.cors_allowed_origins:
         if not re.fullmatch(r"https?://[^/?#*]+", origin):
             yield f"CORS_ALLOWED_ORIGINS holds {origin!r}: name each origin like https://app.example.org; * is refused."

@@ -38,6 +38,8 @@ HEADER_SECONDS = 20.0  # for a request's header to arrive
 BODY_SECONDS = 30.0  # after them a body must have come at SLOWEST on average
 SLOWEST = 1024  # bytes per second
 IDLE_SECONDS = 60  # a connection without a request
+CLEANUP_SECONDS = 5  # between two looks at who drips or idles
+UNFINISHED_BYTES = 1024**3  # of all bodies together that are still on their way
 LINGER_SECONDS = 2.0  # a refused sender may go on sending, unheard, so that it reads the refusal
 LAST_ANSWERS_SECONDS = 5.0  # for requests under way after SIGTERM
 
@@ -61,6 +63,12 @@ class Parser(HTTPRequestParser):
         super().parse_header(header_plus)
         self.path = "/" + self.path.lstrip("/")
         self.adj: Adjustments = _limited(self.adj, body_limit(self.path))
+
+    def received(self, data: bytes) -> int:
+        count = super().received(data)
+        if self.error:
+            self.expect_continue = False  # or waitress would ask for the body that it has just refused
+        return int(count)
 
     @property
     def drips(self) -> bool:
@@ -143,8 +151,13 @@ class Listener(TcpWSGIServer):
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
-        for channel in self.active_channels.values():
-            if channel.request is not None and channel.request.drips:
+        self.next_channel_cleanup = now + CLEANUP_SECONDS
+        receiving = [channel for channel in self.active_channels.values() if channel.request is not None]
+        receiving.sort(key=lambda channel: channel.request.began, reverse=True)
+        unfinished = 0
+        for channel in receiving:  # the youngest first: the oldest go when memory is short
+            unfinished += channel.request.body_bytes_received
+            if channel.request.drips or unfinished > UNFINISHED_BYTES:
                 channel.will_close = True
 
 
@@ -152,14 +165,25 @@ class Server:
     """Listens on every address of `host`; `run` returns after `stop`, which a signal handler may call."""
 
     def __init__(self, application: Callable[..., Any], *, host: str, port: int, threads: int) -> None:
-        adjustments = Adjustments(
+        adjustments = self.adjustments(host=host, port=port, threads=threads)
+        self.map: dict[int, Any] = {}
+        self.dispatcher = ThreadedTaskDispatcher()
+        self.listeners = [
+            Listener(application, self.map, dispatcher=self.dispatcher, adj=adjustments, sockinfo=address)
+            for address in adjustments.listen
+        ]
+        self.dispatcher.set_thread_count(threads)
+        self.stopping = False
+
+    @staticmethod
+    def adjustments(*, host: str, port: int, threads: int) -> Adjustments:
+        return Adjustments(
             host=host,
             port=port,
             threads=threads,
             ident=None,
             backlog=256,
             connection_limit=CONNECTIONS,
-            cleanup_interval=5,
             channel_timeout=IDLE_SECONDS,
             recv_bytes=128 * 1024,
             inbuf_overflow=64 * 1024**2,  # more than any body of a path that may hold a photo: nothing on disk
@@ -171,14 +195,6 @@ class Server:
             clear_untrusted_proxy_headers=False,
             server_name="localhost",
         )
-        self.map: dict[int, Any] = {}
-        self.dispatcher = ThreadedTaskDispatcher()
-        self.listeners = [
-            Listener(application, self.map, dispatcher=self.dispatcher, adj=adjustments, sockinfo=address)
-            for address in adjustments.listen
-        ]
-        self.dispatcher.set_thread_count(threads)
-        self.stopping = False
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

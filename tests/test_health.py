@@ -1,0 +1,90 @@
+"""/readyz: what decides, what is only told, and that it tells no secrets. /healthz is the gate's."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+
+from breedsite import health
+
+NOWHERE = "unix:///nowhere/valkey.sock"
+
+
+@pytest.fixture(autouse=True)
+def fresh_look() -> Iterator[None]:
+    health.look.forget()
+    yield
+    health.look.forget()
+
+
+def down(monkeypatch: pytest.MonkeyPatch, settings: Any, *, database: bool, cache: bool, broker: bool) -> None:
+    if database:
+
+        def refuse(*_: object) -> None:
+            raise OperationalError("could not connect to postgres://me:s3cret@host")
+
+        monkeypatch.setattr(connection, "cursor", refuse)
+    if cache:
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": NOWHERE}}
+    if broker:
+        settings.BROKER_URL = "redis+socket:///nowhere/valkey.sock"
+
+
+@pytest.mark.parametrize(("database", "cache", "broker"), itertools.product([False, True], repeat=3))
+def test_only_the_database_decides(client: Client, active_version, monkeypatch, settings, database, cache, broker):
+    with monkeypatch.context() as patch:  # undone before the test's own transaction is rolled back
+        down(patch, settings, database=database, cache=cache, broker=broker)
+        response = client.get("/readyz")
+    assert response.status_code == (503 if database else 200)
+    assert response.json() == {
+        "ready": not database,
+        "database": "unreachable" if database else "ok",
+        "migrations": "unknown" if database else "ok",
+        "model": "ok",
+        "cache": "unreachable" if cache else "ok",
+        "broker": "unreachable" if broker else "ok",
+    }
+    assert b"s3cret" not in response.content and b"nowhere" not in response.content
+
+
+@pytest.mark.parametrize(("database", "cache", "broker"), itertools.product([False, True], repeat=3))
+def test_predictions_need_none_of_them(
+    client: Client, active_version, picture, monkeypatch, settings, database, cache, broker
+):
+    with monkeypatch.context() as patch:
+        down(patch, settings, database=database, cache=cache, broker=broker)
+        assert client.post("/api/predictImage", picture, content_type="image/jpeg").status_code == 200
+
+
+def test_without_a_version_it_is_not_ready(client: Client, db, versions_dir):
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["model"]) == (503, "none active")
+
+
+def test_a_network_that_answers_otherwise_than_it_did_is_not_ready(client: Client, active_version, monkeypatch):
+    from django.apps import apps
+
+    resident = apps.get_app_config("classifier").predictor.current
+    monkeypatch.setattr(type(resident.engine), "__call__", lambda self, images: images.reshape(len(images), -1)[:, :5])
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["model"]) == (503, "wrong answers")
+
+
+def test_tables_that_are_missing_are_not_ready(client: Client, active_version, monkeypatch):
+    monkeypatch.setattr("breedsite.health.MigrationExecutor.migration_plan", lambda self, targets: [("one", False)])
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()["migrations"]) == (503, "pending")
+
+
+def test_it_looks_once_in_a_while_however_often_it_is_asked(client: Client, active_version, django_assert_num_queries):
+    client.get("/readyz")
+    with django_assert_num_queries(0):
+        for _ in range(50):
+            assert client.get("/readyz").status_code == 200
+
+
+def test_it_may_be_read_only(client: Client):
+    assert client.post("/readyz").status_code == 405

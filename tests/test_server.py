@@ -1,0 +1,282 @@
+"""The server on the wire: slow senders, large bodies, hang-ups, and its end."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import pytest
+from waitress.parser import HTTPRequestParser
+
+from breedsite import server
+from breedsite.server import MAX_HEADER_BYTES, Parser, Server, _limited
+from tests.live import FORM, Wire, form, part
+
+MB = 1024**2
+HEAD = b"POST /api/predictImage HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+
+
+@contextlib.contextmanager
+def serving(application, threads: int = 4) -> Iterator[Server]:
+    one = Server(application, host="127.0.0.1", port=0, threads=threads)
+    thread = threading.Thread(target=one.run)
+    thread.start()
+    yield one
+    one.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+@contextlib.contextmanager
+def dripping(port: int, count: int, interval: float = 0.1) -> Iterator[None]:
+    """So many connections, each of which has begun a photo and sends a byte now and then."""
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    over = threading.Event()
+
+    def drip() -> None:
+        for connection in connections:
+            connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
+        while not over.wait(interval):
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b"x")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+    for connection in connections:
+        connection.close()
+
+
+@pytest.mark.parametrize("count", [10, 100])
+def test_slow_senders_stop_neither_predictions_nor_healthz(wire: Wire, active_version, picture, settings, count: int):
+    settings.PREDICT_RATE = None
+    with dripping(wire.port, count):
+        time.sleep(0.3)
+        seconds = []
+        for _ in range(20):
+            began = time.monotonic()
+            assert wire.photo(picture).status == 200
+            assert wire("GET", "/healthz").status == 200
+            seconds.append(time.monotonic() - began)
+    assert median(seconds) < 0.5
+
+
+def test_who_drips_for_too_long_is_left(monkeypatch):
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server, "CLEANUP_SECONDS", 0.1)
+    with serving(hello) as one:
+        port = one.addresses[0][1]
+        header = socket.create_connection(("127.0.0.1", port))
+        body = socket.create_connection(("127.0.0.1", port))
+        header.sendall(b"POST /api/pre")
+        body.sendall(HEAD + b"Content-Length: 1000000\r\n\r\nx")
+        for connection in (header, body):
+            connection.settimeout(5)
+            assert connection.recv(1) == b"", "it is closed"
+        assert Wire(port)("GET", "/").body == b"hello"
+
+
+def test_bodies_on_their_way_take_no_more_memory_than_allowed(monkeypatch):
+    monkeypatch.setattr(server, "UNFINISHED_BYTES", 3 * MB)
+    monkeypatch.setattr(server, "CLEANUP_SECONDS", 0.1)
+    with serving(hello) as one:
+        port = one.addresses[0][1]
+        connections = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(4)]
+        for connection in connections:
+            connection.sendall(HEAD + b"Content-Length: 2000000\r\n\r\n" + bytes(MB))
+            time.sleep(0.05)
+        assert connections[0].recv(1) == b"", "the oldest is let go"
+        for connection in connections[1:]:
+            connection.sendall(bytes(2000000 - MB))
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("header_seconds", "received", "finished", "drips"),
+    [
+        (19, 0, False, False),
+        (21, 0, False, True),
+        (29, 0, True, False),
+        (40, 100, True, True),
+        (600, 10**6, True, False),
+    ],
+)
+def test_a_sender_must_be_faster_than_a_kilobyte_a_second(header_seconds, received, finished, drips):
+    parser = Parser(Server.adjustments(host="127.0.0.1", port=0, threads=1))
+    parser.began -= header_seconds
+    parser.headers_finished, parser.body_bytes_received = finished, received
+    assert parser.drips is drips
+
+
+def test_a_large_body_is_refused_by_its_header_and_the_refusal_arrives(wire: Wire):
+    """The client goes on sending without listening, as most do: the answer must still be there when it looks."""
+    answer = wire("POST", "/api/predictImage", bytes(25 * MB), content_type="image/jpeg")
+    assert (answer.status, answer.code) == (413, "file_too_large")
+    assert answer.headers["Connection"] == "close"
+
+
+def test_two_gigabytes_are_refused_at_once(wire: Wire):
+    began = time.monotonic()
+    answer = wire.raw(HEAD + b"Content-Length: 2147483648\r\n\r\n")
+    assert answer.status == 413 and time.monotonic() - began < 0.5
+
+
+def test_chunks_without_end_are_refused_at_the_limit(wire: Wire):
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    answer = wire.raw(head, *[b"100000\r\n" + bytes(MB) + b"\r\n"] * 16)
+    assert (answer.status, answer.json["limit_bytes"]) == (413, 15 * MB)
+
+
+def test_other_paths_take_small_bodies_only(wire: Wire):
+    answer = wire("POST", "/admin/login/", bytes(3 * MB), content_type=FORM)
+    assert answer.status == 413 and "image" not in answer.json
+
+
+def test_expect_100_continue_is_answered_before_the_body(wire: Wire, active_version, picture):
+    with socket.create_connection(("127.0.0.1", wire.port), timeout=10) as connection:
+        connection.sendall(HEAD + f"Content-Length: {len(picture)}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")
+        connection.sendall(picture)
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+    refused = wire.raw(HEAD + b"Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
+    assert refused.status == 413
+
+
+def test_it_says_nothing_of_itself(wire: Wire):
+    for answer in (wire("GET", "/healthz"), wire("GET", "/api/nothing"), wire.raw(b"nonsense\r\n\r\n")):
+        assert "Server" not in answer.headers and "Via" not in answer.headers
+        assert answer.headers["X-Request-ID"]
+
+
+def test_a_mistake_outside_of_django_is_a_problem_too():
+    def broken(environ, start_response):
+        raise RuntimeError("a secret")
+
+    with serving(broken) as one:
+        answer = Wire(one.addresses[0][1])("GET", "/")
+    assert (answer.status, answer.code) == (500, "internal_error") and b"secret" not in answer.body
+
+
+def test_nothing_of_a_body_is_written_to_disk(wire: Wire, active_version, make_picture, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a temporary file")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    large = make_picture(size=(900, 700)) + bytes(9 * MB)
+    for answer in (wire.photo(large), wire.form(part("image", large)), wire.photo(large, "/")):
+        assert answer.status in {200, 415}  # the page takes forms only
+
+
+def test_aborted_uploads_leave_every_place_free(wire: Wire, active_version, picture, settings):
+    """R29 in small: 100 senders hang up in the middle of a body, 100 more before they read the answer."""
+    settings.PREDICT_RATE = None
+    from breedsite.wsgi import application
+
+    body = form(part("image", picture))
+    whole = HEAD.replace(b"image/jpeg", FORM.encode()) + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    for _ in range(100):
+        for piece in (whole[: len(whole) // 2], whole):
+            with socket.create_connection(("127.0.0.1", wire.port)) as connection:
+                connection.sendall(piece)
+    end = time.monotonic() + 10
+    free = application.places._value
+    while application.places._value < application.places._initial_value and time.monotonic() < end:
+        time.sleep(0.05)
+    assert application.places._value == application.places._initial_value, free
+    with ThreadPoolExecutor(8) as pool:
+        assert {answer.status for answer in pool.map(lambda _: wire.photo(picture), range(40))} == {200}
+
+
+def test_the_limit_of_one_path_is_not_the_limit_of_the_next():
+    adjustments = Server.adjustments(host="127.0.0.1", port=0, threads=1)
+    first, second = Parser(adjustments), Parser(adjustments)
+    first.received(HEAD + b"Content-Length: 5000000\r\n\r\n")
+    second.received(HEAD.replace(b"/api/predictImage", b"/admin/") + b"Content-Length: 5000000\r\n\r\n")
+    assert first.error is None and second.error.code == 413
+    assert isinstance(first, HTTPRequestParser) and _limited(adjustments, 7).max_request_body_size == 8
+
+
+def test_a_header_at_the_limit_is_read(wire: Wire):
+    assert wire("GET", "/healthz", x_long="x" * (MAX_HEADER_BYTES - 500)).status == 200
+    assert wire("GET", "/healthz", x_long="x" * MAX_HEADER_BYTES).status == 431
+
+
+def test_answers_under_way_go_out_before_the_end():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(environ, start_response):
+        begun.set()
+        go_on.wait(10)
+        return hello(environ, start_response)
+
+    with serving(slow) as one, ThreadPoolExecutor(1) as pool:
+        wire = Wire(one.addresses[0][1])
+        asked = pool.submit(wire, "GET", "/")
+        assert begun.wait(5)
+        one.stop()
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            try:
+                socket.create_connection(("127.0.0.1", wire.port)).close()
+                time.sleep(0.02)
+            except ConnectionRefusedError:
+                break
+        else:
+            raise AssertionError("it still listens")
+        go_on.set()
+        assert asked.result().body == b"hello"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("server")
+
+
+def start(data_dir: Path, **settings: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "DATA_DIR": str(data_dir), **settings}
+    command = [sys.executable, "-m", "breedsite.server"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_process_says_where_it_listens_and_ends_when_asked(data_dir: Path, number: int):
+    process = start(data_dir, PORT="0", SITE_URL="http://localhost:8000")
+    line = process.stdout.readline()
+    port = int(line.rpartition(":")[2])
+    assert Wire(port)("GET", "/healthz").json == {"status": "ok"}
+    assert Wire(port).photo(b"x").code == "no_active_model", "without tables it still answers"
+    assert Wire(port)("GET", "/readyz").status == 503
+    began = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(10) == 0 and time.monotonic() - began < 5
+
+
+def test_a_taken_port_is_said_in_one_line(data_dir: Path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        process = start(data_dir, PORT=str(other.getsockname()[1]))
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1 and "set PORT" in said and "Traceback" not in said
+
+
+def test_json_of_problems_is_what_json_says(wire: Wire):
+    assert json.loads(wire.raw(b"nonsense\r\n\r\n").body)["status"] == 400
