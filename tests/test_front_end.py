@@ -18,9 +18,8 @@ INLINE = {
     "an event handler": re.compile(r"\son[a-z]+\s*=\s*[\"']", re.I),
     "a javascript: address": re.compile(r"javascript:", re.I),
 }
-FROM_ELSEWHERE = re.compile(
-    r"""(?:\b(?:src|href|action)\s*=\s*|url\(|@import\s*|\bimport\b[^;]*|fetch\()["']?\s*(?:https?:)?//"""
-)
+LOADS = r"\b(?:src|href|action)\s*=\s*|url\(|@import\s*|\bimport\b[^;]*|fetch\("
+FROM_ELSEWHERE = re.compile(rf"""(?:{LOADS})["']?\s*(?:https?:)?//""")
 
 
 def relative(file: Path) -> str:

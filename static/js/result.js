@@ -91,5 +91,5 @@ function grow(bars) {
     }
     if (time < 1) requestAnimationFrame(draw);
   };
-  requestAnimationFrame(draw);
+  draw(start);
 }
