@@ -1,7 +1,9 @@
 """The resident model: loaded once, swapped without a gap, asked by many threads in the order in which they came."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -11,6 +13,7 @@ from classifier import artifact, guard, preprocess
 from classifier.artifact import ArtifactError, Engine
 from classifier.engines.onnx import OnnxEngine
 from classifier.guard import Limits
+from classifier.preprocess import Preprocessing
 from classifier.spec import Spec
 from classifier.turns import LineFull, Turns
 
@@ -92,6 +95,8 @@ class Predictor:
     def __init__(self, *, threads: int, places: int, max_wait_seconds: float, limits: Limits = Limits()) -> None:
         self.threads = threads
         self.limits = limits
+        # Or that of a Sandbox, which decodes in a process of its own.
+        self.preprocess: Callable[[bytes, Preprocessing], np.ndarray] = partial(preprocess.preprocess, limits=limits)
         self.max_wait_seconds = max_wait_seconds
         self._decoding = Turns(threads, places)
         # One pass at a time with all threads: two passes side by side take twice as long each, and the tail is longer.
@@ -130,7 +135,7 @@ class Predictor:
         try:
             with self._decoding.turn(self.max_wait_seconds) as waited:
                 animated = guard.check(data, self.limits).animated
-                image = preprocess.preprocess(data, resident.spec.preprocessing, self.limits)  # (3, H, W)
+                image = self.preprocess(data, resident.spec.preprocessing)  # (3, H, W)
             with self._answering.turn(self.max_wait_seconds - waited):
                 logits = resident.engine(image[None])[0]  # (K,)
         except LineFull as error:

@@ -66,6 +66,10 @@ class Sandbox:
         pixels = self._call(data, {"do": "square", "preprocessing": preprocessing.as_dict()}, most=side * side * 3)
         return np.frombuffer(pixels, np.uint8).reshape(side, side, 3)
 
+    def preprocess(self, data: bytes, preprocessing: Preprocessing) -> np.ndarray:
+        """The bytes of a photo -> float32 (3, H, W), as `preprocess.preprocess` gives."""
+        return preprocess.normalize(self.square(data, preprocessing), preprocessing)
+
     def thumbnail(self, data: bytes, side: int) -> bytes:
         """The bytes of a photo -> a fresh small JPEG, as `preprocess.thumbnail` gives."""
         return self._call(data, {"do": "thumbnail", "side": side}, most=side * side * 3 + MAX_HEADER_BYTES)

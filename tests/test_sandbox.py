@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from django.core.management import call_command
 
 from classifier import preprocess
 from classifier.guard import Limits, Refused
@@ -41,6 +43,24 @@ def test_it_gives_the_pixels_of_the_one_decode_path(sandbox: Sandbox):
     data = encode(smooth(1, (500, 375)))
     expected = preprocess.square(preprocess.decode(data, shorter_side=64), PREPROCESSING)
     assert np.array_equal(sandbox.square(data, PREPROCESSING), expected)
+
+
+def test_it_gives_the_tensor_of_the_one_decode_path(sandbox: Sandbox):
+    data = encode(smooth(1, (500, 375)))
+    assert np.array_equal(sandbox.preprocess(data, PREPROCESSING), preprocess.preprocess(data, PREPROCESSING))
+
+
+def test_the_predict_command_answers_the_same_from_a_sandbox(active_version, tmp_path: Path, capsys):
+    (tmp_path / "photo.jpg").write_bytes(encode(smooth(1)))
+    (tmp_path / "cut.jpg").write_bytes(CASES["trunc_50.jpg"].data)
+    files = (tmp_path / "photo.jpg", tmp_path / "cut.jpg")
+    answers = []
+    for options in ([], ["--sandbox"]):
+        with pytest.raises(SystemExit, match="1"):
+            call_command("predict", *files, *options)
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    assert [json.loads(line).get("code") for line in answers[0].splitlines()] == [None, "image_truncated"]
 
 
 def test_it_gives_the_thumbnail_of_the_one_decode_path(sandbox: Sandbox):

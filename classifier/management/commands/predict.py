@@ -3,6 +3,7 @@
 import json
 import sys
 from argparse import ArgumentParser
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from classifier.artifact import ArtifactError
 from classifier.guard import Refused
 from classifier.models import ModelVersion
 from classifier.predictor import Predictor
+from classifier.sandbox import Sandbox
 
 
 class Command(BaseCommand):
@@ -29,16 +31,24 @@ class Command(BaseCommand):
         parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
         parser.add_argument("--version", metavar="NAME[:NUMBER]|DIGEST", help="another than the active version")
         parser.add_argument("--top", type=int, default=5, metavar="N", help="how many labels in `top` (default 5)")
+        parser.add_argument(
+            "--sandbox", action="store_true", help="decode in a child process with limits: for files of strangers"
+        )
 
-    def handle(self, *args: Any, files: list[Path], version: str | None, top: int, **options: Any) -> None:
+    def handle(
+        self, *args: Any, files: list[Path], version: str | None, top: int, sandbox: bool, **options: Any
+    ) -> None:
         if top < 1:
             raise CommandError("--top must be at least 1.")
         predictor = loaded(version)
         failed = False
-        for file in files:
-            answer = predict(predictor, file, top=top)
-            failed |= "code" in answer
-            self.stdout.write(json.dumps(answer, ensure_ascii=False))
+        with ExitStack() as stack:
+            if sandbox:
+                predictor.preprocess = stack.enter_context(Sandbox(limits=predictor.limits)).preprocess
+            for file in files:
+                answer = predict(predictor, file, top=top)
+                failed |= "code" in answer
+                self.stdout.write(json.dumps(answer, ensure_ascii=False))
         predictor.close()
         if failed:
             sys.exit(1)
