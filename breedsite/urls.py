@@ -4,9 +4,9 @@ from django.urls import include, path
 from breedsite import health
 
 urlpatterns = [
-    path("admin/", admin.site.urls),
+    path("", include("classifier.urls")),  # first: predictions are what is asked for most
     path("readyz", health.readyz, name="readyz"),
-    path("", include("classifier.urls")),
+    path("admin/", admin.site.urls),
 ]
 
 handler400 = "breedsite.errors.bad_request"

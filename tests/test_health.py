@@ -10,6 +10,7 @@ from django.test import Client
 
 from breedsite import health
 
+COMBINATIONS = list(itertools.product([False, True], repeat=3))
 NOWHERE = "unix:///nowhere/valkey.sock"
 
 
@@ -33,7 +34,7 @@ def down(monkeypatch: pytest.MonkeyPatch, settings: Any, *, database: bool, cach
         settings.BROKER_URL = "redis+socket:///nowhere/valkey.sock"
 
 
-@pytest.mark.parametrize(("database", "cache", "broker"), itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize(("database", "cache", "broker"), COMBINATIONS)
 def test_only_the_database_decides(client: Client, active_version, monkeypatch, settings, database, cache, broker):
     with monkeypatch.context() as patch:  # undone before the test's own transaction is rolled back
         down(patch, settings, database=database, cache=cache, broker=broker)
@@ -50,7 +51,7 @@ def test_only_the_database_decides(client: Client, active_version, monkeypatch, 
     assert b"s3cret" not in response.content and b"nowhere" not in response.content
 
 
-@pytest.mark.parametrize(("database", "cache", "broker"), itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize(("database", "cache", "broker"), COMBINATIONS)
 def test_predictions_need_none_of_them(
     client: Client, active_version, picture, monkeypatch, settings, database, cache, broker
 ):

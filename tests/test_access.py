@@ -1,0 +1,157 @@
+"""Who may do what: every address, by every method, for every kind of caller. A new address needs a line here."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from classifier.models import ModelVersion
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+ROLES = ("anonymous", "user", "staff", "admin")  # staff: may enter the admin, and has no permission in it
+
+REFUSED = 405
+LOGIN = 302  # to the login page
+PUBLIC = {"GET": 200}
+
+# route -> method -> the status for everybody, or by role. A method that is not named is 405 for everybody.
+ACCESS: dict[str, dict[str, int | dict[str, int]]] = {
+    "": {"GET": 200, "POST": 400},
+    "examples/<int:number>.jpg": {"GET": 404},
+    "api/predictImage": {"POST": 400},
+    "api/predictImage/": {"POST": 400},
+    "api/model": PUBLIC,
+    "api/model/": PUBLIC,
+    "api/schema": PUBLIC,
+    "api/schema/": PUBLIC,
+    "api/docs": PUBLIC,
+    "api/docs/": PUBLIC,
+    "readyz": PUBLIC,
+}
+# Of the admin: route -> the status of a GET for staff without permission, and for the administrator.
+ADMIN: dict[str, tuple[int, int]] = {
+    "": (200, 200),
+    "autocomplete/": (403, 403),
+    "jsi18n/": (200, 200),
+    "password_change/": (200, 200),
+    "password_change/done/": (200, 200),
+    "r/<path:content_type_id>/<path:object_id>/": (404, 404),
+    "<app_label>/": (404, 200),
+    "(?P<url>.*)$": (404, 404),
+    "auth/group/": (403, 200),
+    "auth/group/add/": (403, 200),
+    "auth/group/<path:object_id>/": (302, 302),
+    "auth/group/<path:object_id>/history/": (403, 200),
+    "auth/group/<path:object_id>/delete/": (403, 200),
+    "auth/group/<path:object_id>/change/": (403, 200),
+    "auth/user/": (403, 200),
+    "auth/user/add/": (403, 200),
+    "auth/user/<id>/password/": (403, 200),
+    "auth/user/<path:object_id>/": (302, 302),
+    "auth/user/<path:object_id>/history/": (403, 200),
+    "auth/user/<path:object_id>/delete/": (403, 200),
+    "auth/user/<path:object_id>/change/": (403, 200),
+    "classifier/modelversion/": (403, 200),
+    "classifier/modelversion/add/": (403, 403),
+    "classifier/modelversion/<path:object_id>/": (302, 302),
+    "classifier/modelversion/<path:object_id>/history/": (403, 200),
+    "classifier/modelversion/<path:object_id>/delete/": (403, 403),
+    "classifier/modelversion/<path:object_id>/change/": (403, 200),
+    "classifier/modelversion/<path:object_id>/activate/": (403, 200),
+}
+FOR_ALL = {"login/", "logout/"}
+
+
+def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for pattern in patterns:
+        # The admin's own page of each app is one pattern that names them all.
+        route = prefix + re.sub(r"^\^\(\?P<app_label>[a-z|]+\)/\$$", "<app_label>/", str(pattern.pattern))
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, route)
+        else:
+            yield route, pattern
+
+
+ROUTES = dict(routes(get_resolver().url_patterns))
+OF_ADMIN = [route.removeprefix("admin/") for route in ROUTES if route.startswith("admin/")]
+
+
+def address(route: str) -> str:
+    """Of an object that is there."""
+    model = ModelVersion if "modelversion" in route else Group if "group" in route else User
+    pk = str(model.objects.order_by("pk")[0].pk)
+    for part in ("<path:object_id>", "<id>", "<path:content_type_id>"):
+        route = route.replace(part, pk)
+    route = route.replace("<app_label>", "classifier")
+    route = route.replace("(?P<url>.*)$", "nothing/here/")
+    return "/" + route.replace("<int:number>", "1")
+
+
+@pytest.fixture
+def people(db, active_version) -> dict[str, Client]:
+    """A client for each role, signed in."""
+    Group.objects.create(name="group")
+    users = {
+        "user": User.objects.create_user("user"),
+        "staff": User.objects.create_user("staff", is_staff=True),
+        "admin": User.objects.create_superuser("admin"),
+    }
+    clients = {role: Client(raise_request_exception=False) for role in ROLES}
+    for role, user in users.items():
+        clients[role].force_login(user)
+    return clients
+
+
+def ask(client: Client, method: str, path: str) -> int:
+    return client.generic(method, path).status_code
+
+
+def test_every_address_has_its_line():
+    public = {route for route in ROUTES if not route.startswith("admin/")}
+    assert public == set(ACCESS)
+    assert set(OF_ADMIN) == set(ADMIN) | FOR_ALL
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("route", ACCESS)
+def test_public_addresses_answer_whom_they_should(people, active_version, route: str, role: str):
+    path = address(route)
+    for method in METHODS:
+        allowed = ACCESS[route].get(method, REFUSED)
+        expected = allowed if isinstance(allowed, int) else allowed[role]
+        assert ask(people[role], method, path) == expected, (method, path)
+
+
+@pytest.mark.parametrize("route", ADMIN)
+def test_the_admin_is_for_those_who_may(people, active_version, route: str):
+    path = address("admin/" + route)
+    for method in METHODS:
+        for role in ("anonymous", "user"):
+            assert ask(people[role], method, path) == LOGIN, (method, path, role)
+    for role, expected in zip(("staff", "admin"), ADMIN[route], strict=True):
+        assert ask(people[role], "GET", path) == expected, (path, role)
+    for method in METHODS[1:]:
+        assert ask(people["staff"], method, path) in {200, 302, 403, 404, 405}, (method, path)
+
+
+def test_what_only_signed_in_people_may_do_is_refused_with_401(client: Client, people, picture, settings):
+    settings.ALLOW_ANONYMOUS_PREDICT = False
+    for path in ("/api/predictImage", "/api/predictImage/"):
+        response = client.post(path, picture, content_type="image/jpeg")
+        assert (response.status_code, response.json()["code"]) == (401, "auth_required")
+    assert client.post("/", {}).status_code == 401
+    assert people["user"].post("/api/predictImage", picture, content_type="image/jpeg").status_code == 200
+
+
+def test_staff_without_permission_activates_nothing(people, active_version):
+    path = f"/admin/classifier/modelversion/{active_version.pk}/activate/"
+    for role in ("anonymous", "user", "staff"):
+        assert ask(people[role], "POST", path) in {302, 403}
+        active_version.refresh_from_db()
+        before = active_version.activated_at
+    active_version.refresh_from_db()
+    assert active_version.activated_at == before

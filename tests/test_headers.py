@@ -1,0 +1,199 @@
+"""What protects a browser: the rules of every page, tokens of forms, other origins, other hosts, paths."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+PAGES = [
+    "/",
+    "/nothing",
+    "/admin/login/",
+    "/admin/",
+    "/api/docs",
+    "/api/docs?script=",
+    "/api/schema",
+    "/api/model",
+    "/readyz",
+]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_answer_carries_the_rules(client: Client, active_version, path: str):
+    headers = client.get(path).headers
+    assert headers["Content-Security-Policy"] == (
+        "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
+        "frame-ancestors 'none'; form-action 'self'"
+    )
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Permissions-Policy"].startswith("camera=(self)")
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert len(headers["X-Request-ID"]) == 16
+    assert "Server" not in headers and "X-Powered-By" not in headers
+
+
+def test_numbers_of_requests_differ(client: Client, db):
+    assert len({client.get("/nothing").headers["X-Request-ID"] for _ in range(20)}) == 20
+
+
+@pytest.mark.parametrize(
+    ("accept", "json"), [("text/html", False), ("*/*", False), ("application/json", True), ("", False)]
+)
+def test_a_missing_page_is_told_in_the_askers_language(client: Client, db, accept: str, json: bool):
+    response = client.get("/nothing", headers={"accept": accept})
+    assert response.status_code == 404
+    sentence = "There is nothing at this address."
+    if json:
+        assert response.json()["detail"] == sentence and response.json()["code"] == "not_found"
+    else:
+        assert sentence in response.text and response.headers["Content-Type"].startswith("text/html")
+
+
+def test_under_api_it_is_always_json(client: Client, db):
+    response = client.get("/api/nothing", headers={"accept": "text/html"})
+    assert response.headers["Content-Type"] == "application/problem+json" and response.json()["status"] == 404
+
+
+# --- tokens of forms
+
+
+@pytest.fixture
+def browser(db) -> Client:
+    """Signed in, and checked for the form's token as a real one is."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_user("ann"))
+    return client
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "application/json"])
+def test_a_signed_in_browser_without_the_token_is_refused(browser: Client, active_version, picture, content_type: str):
+    response = browser.post("/api/predictImage", picture, content_type=content_type)
+    if content_type == "image/jpeg":
+        assert (response.status_code, response.json()["code"]) == (403, "csrf_failed")
+    else:
+        assert response.status_code in {400, 403}
+
+
+def test_a_signed_in_browser_with_the_token_is_answered(browser: Client, active_version, picture):
+    from django.core.files.uploadedfile import SimpleUploadedFile
+
+    token = "t" * 32
+    browser.cookies["csrftoken"] = token
+    header = {"x-csrftoken": token}
+    assert browser.post("/api/predictImage", picture, content_type="image/jpeg", headers=header).status_code == 200
+    file = SimpleUploadedFile("dog.jpg", picture)
+    form = {"image": file, "csrfmiddlewaretoken": token}
+    assert browser.post("/api/predictImage", form).status_code == 200, "in the form, as a page without scripts sends it"
+    file.seek(0)
+    assert browser.post("/api/predictImage", {"image": file, "csrfmiddlewaretoken": "x" * 32}).status_code == 403
+
+
+def test_a_program_needs_no_token(active_version, picture):
+    client = Client(enforce_csrf_checks=True)
+    assert client.post("/api/predictImage", picture, content_type="image/jpeg").status_code == 200
+
+
+def test_signing_in_needs_the_token(db):
+    client = Client(enforce_csrf_checks=True)
+    response = client.post("/admin/login/", {"username": "a", "password": "b"})
+    assert response.status_code == 403 and "The form has expired" in response.text
+
+
+# --- other origins and hosts
+
+
+def test_pages_of_other_origins_may_not_read_answers(client: Client, active_version, picture):
+    response = client.post(
+        "/api/predictImage", picture, content_type="image/jpeg", headers={"origin": "https://a.example"}
+    )
+    assert not [name for name in response.headers if name.lower().startswith("access-control")]
+
+
+def test_they_may_where_the_operator_says_so(client: Client, active_version, picture, settings):
+    settings.CORS_ALLOWED_ORIGINS = ["https://a.example"]
+    for origin, allowed in (("https://a.example", "https://a.example"), ("https://b.example", None)):
+        response = client.post("/api/predictImage", picture, content_type="image/jpeg", headers={"origin": origin})
+        assert response.status_code == 200
+        assert response.headers.get("Access-Control-Allow-Origin") == allowed
+        assert "Access-Control-Allow-Credentials" not in response.headers
+    asked = {"origin": "https://a.example", "access-control-request-method": "POST"}
+    assert (
+        client.options("/api/predictImage", headers=asked).headers["Access-Control-Allow-Origin"] == "https://a.example"
+    )
+    assert "Access-Control-Allow-Origin" not in client.get("/admin/login/", headers=asked).headers
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:80@localhost", "[::ffff:1.2.3.4]"]
+)
+def test_another_host_is_refused(client: Client, db, host: str):
+    response = client.get("/", headers={"host": host})
+    assert response.status_code == 400 and host not in response.text
+
+
+# --- paths are not paths
+
+TARGETS = ["etc/passwd", "windows/win.ini", ".env", "secret_key"]
+CLIMBS = [
+    "../" * 8,
+    "..%2f" * 8,
+    "%2e%2e%2f" * 8,
+    "%252e%252e%252f" * 8,
+    "..\\" * 8,
+    "..%5c" * 8,
+    "/",
+    "C:/",
+    "%00../../",
+    "․․/" * 4,
+]
+PAYLOADS = [climb + target for climb in CLIMBS for target in TARGETS]
+PLACES = [
+    "/{}",
+    "/static/{}",
+    "/static/css/{}",
+    "/examples/{}.jpg",
+    "/api/{}",
+    "/api/model?version={}",
+    "/api/schema?lang={}",
+    "/api/docs?script=&version={}",
+    "/admin/r/{}/1/",
+    "/admin/classifier/modelversion/{}/change/",
+    "/admin/jsi18n/?x={}",
+]
+
+opened: list[str] = []
+listening = False
+
+
+def hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if listening and event == "open" and isinstance(arguments[0], str | bytes):
+        opened.append(str(arguments[0]))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_path_of_a_request_opens_a_file_elsewhere(admin_client: Client, active_version, settings, place: str):
+    global listening
+    if not getattr(sys, "breedsite_hears", False):
+        sys.addaudithook(hear)
+        sys.breedsite_hears = True  # type: ignore[attr-defined]
+    admin_client.raise_request_exception = False
+    opened.clear()
+    listening = True
+    try:
+        for payload in PAYLOADS:
+            response = admin_client.get(place.format(payload))
+            assert response.status_code in {200, 302, 301, 400, 404}, (payload, response.status_code)
+            for secret in (b"root:x:0:", settings.SECRET_KEY.encode()):
+                assert secret not in b"".join(response)
+    finally:
+        listening = False
+    allowed = (str(ROOT), str(settings.DATA_DIR), str(settings.VERSIONS_DIR), sys.prefix, sys.base_prefix)
+    strangers = [path for path in opened if not path.startswith(allowed) and Path(path).is_absolute()]
+    assert not [path for path in strangers if any(target in path for target in TARGETS)]
+    assert not strangers, strangers[:5]
