@@ -248,6 +248,7 @@ _add(0, "dim7000.jpg", CUT, lambda: with_frame(base(), width=7000, height=7000))
 _add(0, "dim7000.png", CUT, lambda: png_of(7000, 7000, 8, 2, [zlib.compress(bytes(961 * 240))]))
 _add(0, "scanbomb_80.jpg", COMPLEX, lambda: scan_bomb(80))
 _add(0, "itxt_bomb.png", COMPLEX, lambda: png(np.asarray(BASE), chunk(b"iTXt", b"k\0\1\0en\0k\0" + _explosive())))
+_add(0, "many_ztxt.png", COMPLEX, lambda: png(np.asarray(BASE), chunk(b"zTXt", b"k\0\0" + _megabyte()) * 9_000))
 _add(0, "many_chunks.png", COMPLEX, lambda: png(np.asarray(BASE), chunk(b"tEXt") * 200_000))
 _add(0, "two_frames.jpg", CORRUPT, lambda: inserted(base(), base()[slice(*find(base(), 0xC0))]))
 _add(0, "dim16000.webp", f"{CORRUPT} {PIXELS}", lambda: _webp_lies())
@@ -313,6 +314,11 @@ def _bad_checksum(data: bytes) -> bytes:
 @cache
 def _explosive() -> bytes:
     return zlib.compress(bytes(50_000_000), 9)  # 50 KB
+
+
+@cache
+def _megabyte() -> bytes:
+    return zlib.compress(bytes(1_000_000), 9)  # 1 KB
 
 
 def _webp_with_exif(block: bytes) -> bytes:

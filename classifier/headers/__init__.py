@@ -30,6 +30,9 @@ class Header:
         return self.width * self.height
 
     def stripped(self, data: bytes) -> bytes:
-        """The file without its metadata: no EXIF, XMP, colour profile, comment, second frame or trailing bytes."""
+        """What the decoder is given: no trailing bytes; of JPEG and PNG no EXIF, XMP, profile, text or second frame.
+
+        WebP keeps them: its sizes would have to be written anew, and its decoder does not look at metadata.
+        """
         view = memoryview(data)
         return b"".join(view[start:stop] for start, stop in self.essential)

@@ -36,7 +36,7 @@ def read(data: bytes, *, max_scans: int, max_markers: int) -> Header:
             frame = _frame(data[body:stop], marker)
         elif marker == DHT:
             huffman = True
-        elif marker == APP1 and data.startswith(b"Exif\0\0", body):
+        elif marker == APP1 and upright == 1 and data.startswith(b"Exif\0\0", body):
             upright = orientation(data[body:stop])
         elif marker == SOS:
             if frame is None:

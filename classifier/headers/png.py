@@ -13,7 +13,8 @@ KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 COMPRESSED = frozenset((b"zTXt", b"iCCP", b"iTXt"))
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # colour type -> bits a sample
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type -> samples a pixel
-MAX_TEXT_BYTES = 1024 * 1024  # unpacked; Pillow's own limit for one chunk
+MAX_TEXT_BYTES = 1024 * 1024  # of one chunk, unpacked: an attack on any reader, though this one drops it
+MAX_ALL_TEXT_BYTES = 16 * 1024 * 1024  # of all chunks: unpacking takes two milliseconds a megabyte
 DEFLATE_RATIO = 1032  # no byte of deflate unpacks to more
 
 
@@ -28,7 +29,7 @@ def read(data: bytes, *, max_chunks: int) -> Header:
     if not (width and height and depth in DEPTHS.get(colour, ()) and not compression and not filtering):
         raise _damaged("a header that cannot be")
     essential = [(0, 8)]
-    upright, animated, picture_bytes = 1, False, 0
+    upright, animated, picture_bytes, text_bytes = 1, False, 0, 0
     position = 8
     for _ in range(max_chunks):
         start, body = position, position + 8
@@ -50,13 +51,12 @@ def read(data: bytes, *, max_chunks: int) -> Header:
         elif kind == b"eXIf":
             upright = orientation(data[body : stop - 4])
         elif kind in COMPRESSED:
-            _refuse_explosive(data[body : stop - 4], kind)
+            unpacked = _unpacked_bytes(data[body : stop - 4], kind)
+            text_bytes += unpacked
+            if unpacked > MAX_TEXT_BYTES or text_bytes > MAX_ALL_TEXT_BYTES:
+                raise _complex("text or a colour profile that unpacks to megabytes", max_text_bytes=MAX_TEXT_BYTES)
     else:
-        raise Refused(
-            "image_too_complex",
-            f"This PNG has more than {max_chunks:,} chunks. Open it in a picture program and save it again.",
-            max_chunks=max_chunks,
-        )
+        raise _complex(f"more than {max_chunks:,} chunks", max_chunks=max_chunks)
     if not picture_bytes:
         raise _damaged("no picture")
     return Header(
@@ -71,25 +71,19 @@ def read(data: bytes, *, max_chunks: int) -> Header:
     )
 
 
-def _refuse_explosive(body: bytes, kind: bytes) -> None:
-    """Unpack the text of a chunk up to the limit and throw it away; what unpacks to more is an attack on any reader."""
+def _unpacked_bytes(body: bytes, kind: bytes) -> int:
+    """How long the compressed text of a chunk is, counted to just above the limit for one; the text is thrown away."""
     _, _, rest = body.partition(b"\0")
     if kind == b"iTXt":
         if rest[:1] != b"\1":
-            return  # not compressed
+            return 0  # not compressed
         rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # without language and translated keyword
     else:
         rest = rest[1:]  # method
     try:
-        unpacked = zlib.decompressobj().decompress(rest, MAX_TEXT_BYTES + 1)
+        return len(zlib.decompressobj().decompress(rest, MAX_TEXT_BYTES + 1))
     except zlib.error:
-        return  # unreadable text harms nobody: it is dropped
-    if len(unpacked) > MAX_TEXT_BYTES:
-        raise Refused(
-            "image_too_complex",
-            "This PNG carries text or a colour profile that unpacks to more than a megabyte. Save it without metadata.",
-            max_text_bytes=MAX_TEXT_BYTES,
-        )
+        return 0  # unreadable text harms nobody: it is dropped
 
 
 def _cut() -> Refused:
@@ -98,3 +92,9 @@ def _cut() -> Refused:
 
 def _damaged(what: str) -> Refused:
     return Refused("image_corrupt", f"This PNG is damaged: it has {what}. Try the original file.")
+
+
+def _complex(what: str, **details: int) -> Refused:
+    return Refused(
+        "image_too_complex", f"This PNG has {what}. Open it in a picture program and save it again.", **details
+    )
