@@ -174,5 +174,5 @@ def thumbnail(data: bytes, side: int, limits: Limits = Limits()) -> bytes:
     picture = decode(data, limits, shorter_side=side)
     picture.thumbnail((side, side), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85, optimize=True)
+    picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
