@@ -104,7 +104,7 @@ class SlowEngine:
 
 def slow_down(predictor: Predictor) -> SlowEngine:
     slow = SlowEngine(predictor.current.engine)
-    predictor._resident = replace(predictor.current, engine=slow)
+    predictor._resident = replace(predictor.current, engine=slow, narrow=slow)
     return slow
 
 
@@ -116,12 +116,12 @@ def in_threads(count: int, work) -> list[threading.Thread]:
 
 
 def test_a_full_queue_is_busy_with_a_time_to_come_back(artifact_folder, picture):
-    predictor = make_predictor(places=3)
+    predictor = make_predictor(threads=1, places=3)
     predictor.load(identity(artifact_folder), artifact_folder)
     slow, outcomes = slow_down(predictor), []
     running = in_threads(4, lambda: outcomes.append(predictor.predict(picture).label))  # one answers, three wait
     slow.started.acquire()
-    while len(predictor._answering.line) < 3:
+    while predictor._line.inside < 4:
         time.sleep(0.001)
     began = time.monotonic()
     with pytest.raises(Busy) as busy:
@@ -135,7 +135,7 @@ def test_a_full_queue_is_busy_with_a_time_to_come_back(artifact_folder, picture)
 
 
 def test_nobody_waits_longer_than_allowed(artifact_folder, picture):
-    predictor = make_predictor(max_wait_seconds=0.1)
+    predictor = make_predictor(threads=1, max_wait_seconds=0.1)
     predictor.load(identity(artifact_folder), artifact_folder)
     slow = slow_down(predictor)
     (running,) = in_threads(1, lambda: predictor.predict(picture))
@@ -147,6 +147,37 @@ def test_nobody_waits_longer_than_allowed(artifact_folder, picture):
     slow.go.set()
     running.join()
     assert predictor.predict(picture).label
+
+
+def test_one_alone_uses_all_cores_and_a_crowd_one_each(predictor, picture):
+    calls = []
+    wide, narrow = predictor.current.engine, predictor.current.narrow
+    assert [e.session.get_session_options().intra_op_num_threads for e in (wide, narrow)] == [2, 1]
+    both = threading.Barrier(2)
+
+    def counted(name, engine, meet):
+        def answer(images):
+            calls.append(name)
+            if meet:
+                both.wait(30)
+            return engine(images)
+
+        return answer
+
+    predictor._resident = replace(predictor.current, engine=counted("wide", wide, False), narrow=narrow)
+    predictor.predict(picture)
+    assert calls == ["wide"]
+    meeting = counted("narrow", narrow, True)
+    predictor._resident = replace(predictor.current, engine=counted("wide", wide, True), narrow=meeting)
+    for thread in in_threads(2, lambda: predictor.predict(picture)):
+        thread.join()
+    assert sorted(calls[1:]) in (["narrow", "narrow"], ["narrow", "wide"])  # the first to come may have been alone
+
+
+def test_both_sessions_give_the_same_logits(predictor, picture):
+    resident = predictor.current
+    image = preprocess.preprocess(picture, resident.spec.preprocessing)[None]
+    np.testing.assert_array_equal(resident.engine(image), resident.narrow(image))
 
 
 def test_sixteen_at_once_are_all_answered(predictor, make_picture):
