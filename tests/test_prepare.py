@@ -7,6 +7,8 @@ import shutil
 import pytest
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db.utils import OperationalError
 
 from breedsite.management.commands import prepare
 from classifier.models import ModelVersion
@@ -97,3 +99,12 @@ def test_two_first_administrators_differ():
         get_user_model().objects.all().delete()
     assert said[0][0] != said[1][0]
     assert said[0][1] != said[1][1]
+
+
+def test_a_database_that_cannot_be_used_is_answered_with_a_sentence(monkeypatch):
+    def full(self):
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(prepare.Command, "migrate", full)
+    with pytest.raises(CommandError, match=r"cannot be used \(database or disk is full\): check DATABASE_URL"):
+        call_command("prepare")

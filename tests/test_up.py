@@ -1,23 +1,16 @@
 """The whole site with one command: started, stopped, killed, and met with every obstacle a person may have."""
 
-import fcntl
 import http.client
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
 import stat
-import time
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
-from django.core.management.base import CommandError
 
-from breedsite import valkey
-from breedsite.launcher import Failed
 from breedsite.management.commands import up
 from tests.processes import gone
 from tests.site import Site
@@ -174,36 +167,6 @@ def test_a_data_folder_that_cannot_be_written_is_answered_with_a_sentence(tmp_pa
         assert "Traceback" not in site.text
 
 
-def test_a_full_disk_is_answered_with_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 2**20, 2**20))
-    with pytest.raises(Failed, match="has 1 MB left, and 200 MB are needed"):
-        up.room(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "said"),
-    [("203.0.113.7", 8000, "correct HOST and PORT"), ("no.such.host.invalid", 8000, "correct HOST and PORT")],
-)
-def test_an_address_that_is_not_ours_is_answered_with_a_sentence(host, port, said):
-    with pytest.raises(Failed, match=said):
-        up.free(host, port)
-
-
-def test_the_lock_waits_for_the_last_process_of_a_killed_launcher(tmp_path, monkeypatch):
-    monkeypatch.setattr(up, "LAST_ONE_GOES_SECONDS", 0.3)
-    file = tmp_path / "launcher.lock"
-    file.write_text("999999999 http://127.0.0.1:1\n")
-    with file.open() as left:
-        fcntl.flock(left, fcntl.LOCK_EX)
-        began = time.monotonic()
-        with pytest.raises(Failed, match="already runs"):
-            up.only_one(tmp_path, "http://127.0.0.1:2")
-        assert time.monotonic() - began >= 0.3
-    lock = up.only_one(tmp_path, "http://127.0.0.1:2")
-    os.close(lock)
-    assert file.read_text() == f"{os.getpid()} http://127.0.0.1:2\n"
-
-
 def test_valkey_is_not_started_where_others_are_named(tmp_path, settings, monkeypatch):
     started = []
 
@@ -233,29 +196,3 @@ def test_what_the_site_writes_is_its_own_users_alone(used):
     data, _ = used
     for file in data.rglob("*"):
         assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
-
-
-def test_a_machine_without_a_valkey_is_told_what_to_do(monkeypatch):
-    def none():
-        raise valkey.ValkeyBinaryNotFoundError
-
-    monkeypatch.setattr(valkey, "get_binary_path", none)
-    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/redis-server" if name == "redis-server" else None)
-    assert valkey.find_server() == Path("/usr/bin/redis-server")
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(valkey.ServerMissing, match="name running servers in BROKER_URL and CACHE_URL"):
-        valkey.find_server()
-
-
-@pytest.mark.django_db
-def test_a_database_that_cannot_be_used_is_answered_with_a_sentence(monkeypatch):
-    from django.db.utils import OperationalError
-
-    from breedsite.management.commands import prepare
-
-    def full(self):
-        raise OperationalError("database or disk is full")
-
-    monkeypatch.setattr(prepare.Command, "migrate", full)
-    with pytest.raises(CommandError, match=r"cannot be used \(database or disk is full\): check DATABASE_URL"):
-        call_command("prepare")

@@ -1,5 +1,6 @@
 """The embedded Valkey as the launcher starts it."""
 
+import shutil
 import signal
 import stat
 import subprocess
@@ -76,3 +77,15 @@ def test_it_ends_soon_after_it_is_asked(folder):
         process.terminate()
         assert process.wait(2) == 0
         assert not running(process.pid)
+
+
+def test_a_machine_without_a_valkey_is_told_what_to_do(monkeypatch):
+    def none():
+        raise valkey.ValkeyBinaryNotFoundError
+
+    monkeypatch.setattr(valkey, "get_binary_path", none)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/redis-server" if name == "redis-server" else None)
+    assert valkey.find_server() == Path("/usr/bin/redis-server")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(valkey.ServerMissing, match="name running servers in BROKER_URL and CACHE_URL"):
+        valkey.find_server()
