@@ -4,7 +4,6 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -15,7 +14,7 @@ from rest_framework.request import Request
 
 from breedsite.errors import ProblemPage
 from classifier import examples
-from classifier.api import PredictImage, photo
+from classifier.api import PredictImage, photo, predictor
 from classifier.labels import display_name, verdict
 from classifier.parsers import PhotoFormParser
 from classifier.predictor import Identity, Prediction
@@ -96,12 +95,13 @@ class Ask(PredictImage):
 
     parser_classes = [PhotoFormParser]
 
-    def post(self, request: Request) -> HttpResponse:
-        data = example_picture(request.data["example"]) if "example" in request.data else photo(request)[0]
-        answer = apps.get_app_config("classifier").predictor.predict(data)
+    def post(self, request: Request) -> HttpResponse:  # type: ignore[override] # DRF passes any HttpResponse on
+        number = request.POST.get("example")
+        data = photo(request)[0] if number is None else example_picture(number)
+        answer = predictor().predict(data)
         return page(request._request, answer=shown(answer, data))
 
-    def handle_exception(self, exception: Exception) -> HttpResponse:
+    def handle_exception(self, exception: Exception) -> HttpResponse:  # type: ignore[override]
         refusal = super().handle_exception(exception)
         if not isinstance(refusal, ProblemPage):
             return refusal
@@ -143,7 +143,7 @@ def shown(answer: Prediction, data: bytes) -> dict[str, Any]:
 
 def page(request: HttpRequest, *, status: int = 200, **shown: Any) -> HttpResponse:
     """The whole page; `shown` has an `answer` or a `problem` where a photo was asked about."""
-    resident = apps.get_app_config("classifier").predictor.current
+    resident = predictor().current
     context: dict[str, Any] = {"card": None, "max_megabytes": f"{settings.MAX_IMAGE_BYTES / 1024**2:g}", **shown}
     if resident:
         card = Card(resident.identity, resident.spec)
