@@ -169,7 +169,7 @@ VERSIONS_DIR = DATA_DIR / "versions"
 # --- predicting ---------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=10 * 1024**2)
-PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # of one network pass; and pictures decoded at once
+PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # requests at work at once, or cores of a lonely one
 PREDICT_QUEUE = env.int("PREDICT_QUEUE", default=16 * CORES)  # requests that may wait, beyond those the answer is 503
 PREDICT_WAIT_SECONDS = env.float("PREDICT_WAIT_SECONDS", default=2.0)  # in the queue, at most
 VERSION_POLL_SECONDS = env.float("VERSION_POLL_SECONDS", default=1.0)  # how often the active version is looked up
