@@ -1,0 +1,172 @@
+"""Several web processes on one database and one cache, as a larger site runs them."""
+
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.conf import settings as configured
+
+from tests.artifacts import make_artifact
+from tests.live import Wire
+
+ROOT = Path(__file__).resolve().parent.parent
+PROCESSES = 3
+
+
+def run(*command: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of an installation with two versions, `left:1` active and `right:1`."""
+    folder = tmp_path_factory.mktemp("processes")
+    environment = {
+        "DATA_DIR": str(folder / "var"),
+        "DATABASE_URL": f"sqlite:///{folder / 'site.sqlite3'}",
+        "CACHE_URL": configured.CACHE_URL,
+        "SITE_URL": "http://localhost:8000",
+        "PORT": "0",
+    }
+    run("manage.py", "migrate", **environment)
+    for name, letter in (("left", "l"), ("right", "r")):
+        labels = [f"{letter}{number}" for number in range(5)]
+        made = make_artifact(folder / name, labels=labels, name=name)
+        run("manage.py", "importversion", str(made), **environment)
+    run("manage.py", "activateversion", "left:1", **environment)
+    return environment
+
+
+@pytest.fixture
+def wires(data: dict[str, str], request: pytest.FixtureRequest) -> Iterator[list[Wire]]:
+    """Clients of the processes."""
+    environment = os.environ | data | getattr(request, "param", {})
+    command = [sys.executable, "-m", "breedsite.server"]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(PROCESSES)
+    ]
+    yield [Wire(int(process.stdout.readline().rpartition(":")[2])) for process in processes]
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    assert [process.wait(15) for process in processes] == [0] * PROCESSES
+
+
+@pytest.mark.parametrize("wires", [{"PREDICT_RATE": "60/min"}], indirect=True)
+def test_processes_count_a_caller_together(wires: list[Wire], picture: bytes):
+    """R30: whatever the caller writes into X-Forwarded-For."""
+
+    def ask(number: int) -> int:
+        forged = ".".join(str(random.randrange(256)) for _ in range(4))
+        return wires[number % PROCESSES].photo(picture, x_forwarded_for=forged).status
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(ask, range(300)))
+    assert set(statuses) == {200, 429} and 54 <= statuses.count(200) <= 66
+
+
+@pytest.mark.parametrize("wires", [{"PREDICT_RATE": "", "VERSION_POLL_SECONDS": "0.2"}], indirect=True)
+def test_all_processes_follow_the_active_version_without_a_failed_or_mixed_answer(
+    wires: list[Wire], data: dict[str, str], picture: bytes
+):
+    over = threading.Event()
+    wrong: list[object] = []
+    answers = 0
+
+    def ask(wire: Wire) -> None:
+        nonlocal answers
+        while not over.is_set():
+            answer = wire.photo(picture)
+            body = answer.json
+            own = answer.status == 200 and {entry["label"][0] for entry in body["top"]} == {body["version"]["name"][0]}
+            if not own or abs(sum(body["results"][0]) - 1) > 1e-6:
+                wrong.append(body)
+            answers += 1
+            time.sleep(0.005)
+
+    askers = [threading.Thread(target=ask, args=(wire,)) for wire in wires]
+    for asker in askers:
+        asker.start()
+    try:
+        for name in ("right", "left", "right", "left"):
+            run("manage.py", "activateversion", f"{name}:1", **data)
+            end = time.monotonic() + 5
+            while {wire.photo(picture).json["version"]["name"] for wire in wires} != {name}:
+                assert time.monotonic() < end, "all processes have it within five seconds"
+                time.sleep(0.05)
+    finally:
+        over.set()
+        for asker in askers:
+            asker.join()
+    assert wrong == [] and answers > 50
+
+
+@pytest.mark.parametrize("wires", [{"PREDICT_RATE": ""}], indirect=True)
+def test_a_photo_leaves_no_trace(wires: list[Wire], data: dict[str, str], picture: bytes, tmp_path: Path):
+    """R14: a mark in the file's bytes and in its name is found nowhere afterwards, also after kill -9."""
+    mark = os.urandom(16).hex().encode()
+    marked = picture + mark
+    from tests.live import part
+
+    for wire in wires:
+        assert wire.form(part("image", marked, file=mark.decode() + ".jpg")).status == 200
+        assert wire.photo(marked).status == 200
+        assert mark not in wire.form(part("image", marked, file=mark.decode() + ".jpg"), path="/").body
+        with socket.create_connection(("127.0.0.1", wire.port)) as connection:  # and hung up in the middle
+            head = b"POST /api/predictImage HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n\r\n"
+            connection.sendall(head + marked)
+    folder = Path(data["DATA_DIR"]).parent
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert len(files) > 5 and not [file for file in files if mark in file.read_bytes()]
+
+
+WRITER = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+os.environ["DJANGO_SETTINGS_MODULE"] = "breedsite.settings"
+import django
+django.setup()
+from django.contrib.auth.models import Group
+from django.db import transaction
+worst = 0.0
+for number in range({count}):
+    began = time.monotonic()
+    with transaction.atomic():
+        seen = Group.objects.count()
+        Group.objects.create(name=f"{{os.getpid()}} {{number}} {{seen}}")
+    worst = max(worst, time.monotonic() - began)
+print(worst)
+"""
+
+
+def test_eight_processes_write_to_sqlite_without_a_locked_database(data: dict[str, str]):
+    """R15 in small: each reads, then writes, in one transaction, while a reader takes its time."""
+    count = 100
+    script = WRITER.format(root=str(ROOT), count=count)
+    file = data["DATABASE_URL"].removeprefix("sqlite:///")
+    with sqlite3.connect(file) as reader:
+        before = reader.execute("SELECT count(*) FROM auth_group").fetchone()[0]
+        cursor = reader.execute("SELECT * FROM django_migrations")
+        cursor.fetchone()  # a read that is not over
+        with ThreadPoolExecutor(8) as pool:
+            worst = [float(said) for said in pool.map(lambda _: run("-c", script, **data), range(8))]
+        cursor.close()
+    with sqlite3.connect(file) as after:
+        assert after.execute("SELECT count(*) FROM auth_group").fetchone()[0] == before + 8 * count
+        assert after.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert after.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert max(worst) < 20  # seconds, after which SQLite gives up; below 1 on an idle machine
