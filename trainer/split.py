@@ -1,0 +1,71 @@
+"""Which photos train, which choose the epoch, which are sealed for the one evaluation at the end.
+
+Stratified by label, whole groups of duplicates together, and a pure function of the photos' content and the seed:
+neither the order nor the names of the files matter, and a photo added to one label moves no photo of another.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+
+PARTS = ("train", "validation", "test")
+MIN_PHOTOS = 3  # of a label: one for each part
+
+
+class SplitError(ValueError):
+    """Photos that cannot be divided; the sentence names the label."""
+
+
+def split(
+    contents: Sequence[bytes],
+    labels: Sequence[str],
+    *,
+    groups: Sequence[int],
+    seed: int,
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+) -> list[str]:
+    """The part ("train", "validation" or "test") of every photo.
+
+    `contents` are digests of the pixels, `groups` equal numbers for photos that must stay together. Of each label the
+    test and validation parts take whole groups, in the order of a hash of seed and content, until they hold their
+    fraction, at least one photo; the rest trains. A group whose photos disagree on their label counts for the label
+    of its smallest digest. Raises SplitError for a label too small to be divided.
+    """
+    if abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
+        raise SplitError(f"The fractions {fractions} of train, validation and test must be positive and sum to 1.")
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    strata: dict[str, list[tuple[bytes, list[int]]]] = defaultdict(list)
+    for indices in members.values():
+        first = min(indices, key=lambda index: (contents[index], labels[index]))
+        key = hashlib.sha256(f"{seed}:".encode() + contents[first]).digest()
+        strata[labels[first]].append((key, indices))
+    parts = ["train"] * len(labels)
+    for label in sorted(set(labels)):
+        stratum = sorted(strata[label])
+        if len(stratum) < MIN_PHOTOS:
+            raise SplitError(
+                f"The label {label!r} has {len(stratum)} distinct photos: at least {MIN_PHOTOS} are needed, "
+                "one each for training, validation and test."
+            )
+        photos = sum(len(indices) for _, indices in stratum)
+        queue = iter(stratum)
+        groups_left = len(stratum)
+        for part, fraction in (("test", fractions[2]), ("validation", fractions[1])):
+            taken = 0
+            while taken < max(round(fraction * photos), 1) and groups_left > (2 if part == "test" else 1):
+                _, indices = next(queue)
+                groups_left -= 1
+                taken += len(indices)
+                for index in indices:
+                    parts[index] = part
+    return parts
+
+
+def fingerprint(contents: Sequence[bytes], labels: Sequence[str], parts: Sequence[str]) -> str:
+    """SHA-256 of what was trained on: every photo's pixels with its label and part, whatever the order of the files."""
+    rows = sorted(
+        f"{content.hex()}\t{label}\t{part}\n" for content, label, part in zip(contents, labels, parts, strict=True)
+    )
+    return hashlib.sha256("".join(rows).encode()).hexdigest()
