@@ -1,0 +1,144 @@
+"""Every hyperparameter of a training, as data: with its default, unit, bounds and a sentence of help.
+
+    recipe = Recipe(epochs=8)                       # or Recipe.from_dict({"epochs": 8})
+    recipe.as_dict()                                # what is stored with a run and in an artifact's origin
+
+A wrong value is refused with the field's name before anything starts.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_type_hints
+
+
+class RecipeError(ValueError):
+    """A field that does not exist or a value out of bounds; the sentence names the field."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+def _field(default: Any, help: str, *, low: float = -math.inf, high: float = math.inf, unit: str = "") -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high, "unit": unit})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained. `fields()` lists what a form or a help page needs to know about each field."""
+
+    # the network
+    architecture: str = _field("mobilenet_v2", "The network, by its name in the catalogue of architectures.")
+    batch_norm: Literal["frozen", "trained"] = _field(
+        "frozen", "Whether batch-norm statistics stand still at their pretrained values or follow the training batches."
+    )
+    # the pictures
+    photo_size: int = _field(
+        224, "Side at which the training photos are kept in memory.", low=8, high=1024, unit="pixels"
+    )
+    image_size: int = _field(224, "Side of the training pictures.", low=8, high=1024, unit="pixels")
+    crop_scale: float = _field(
+        0.35, "Smallest part of a photo that a random crop keeps.", low=0.05, high=1, unit="of the area"
+    )
+    crop_ratio: float = _field(
+        4 / 3, "Most that a random crop is stretched, either way; 1 keeps the shape.", low=1, high=4
+    )
+    flip: float = _field(0.5, "How often a photo is mirrored.", low=0, high=1, unit="of the photos")
+    rotation_degrees: float = _field(10.0, "Most that a photo is turned, either way.", low=0, high=180, unit="degrees")
+    colour: float = _field(
+        0.2, "Most that brightness, contrast and saturation change.", low=0, high=1, unit="of their value"
+    )
+    mixup: float = _field(
+        0.0, "Strength of mixup (the Beta distribution's parameter); 0 switches it off.", low=0, high=10
+    )
+    label_smoothing: float = _field(0.1, "Share of the target that is spread over all labels.", low=0, high=0.9)
+    # the steps
+    epochs: int = _field(8, "Passes over the training photos.", low=1, high=10_000, unit="epochs")
+    batch_size: int = _field(64, "Photos a step.", low=1, high=65_536, unit="photos")
+    learning_rate: float = _field(1e-4, "Highest learning rate of all layers but the head.", low=0, high=1e3)
+    head_learning_rate: float = _field(3e-4, "Highest learning rate of the head.", low=0, high=1e3)
+    warmup: float = _field(
+        0.1, "Share of the steps in which the learning rate rises to its highest; a cosine follows.", low=0, high=1
+    )
+    weight_decay: float = _field(0.05, "AdamW's decay of the weights; biases and norms are spared.", low=0, high=10)
+    clip_norm: float = _field(1.0, "Largest norm of a step's gradient; 0 does not clip.", low=0, high=1e6)
+    average: float = _field(
+        0.995,
+        "Decay a step of the moving average of the weights, which is what is kept; 0 keeps the last.",
+        low=0,
+        high=0.99999,
+    )
+    precision: Literal["float32", "bfloat16"] = _field("float32", "Arithmetic of the forward pass.")
+    seed: int = _field(1, "Decides every random draw.", low=0, high=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        for field in fields():
+            _check(field, getattr(self, field.name))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Raises RecipeError for a name that is no field, with the nearest one."""
+        known = [field.name for field in fields()]
+        for name in values:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                raise RecipeError(
+                    name, f"A recipe has no field {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+                )
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, one a field."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a form shows of one field of a recipe."""
+
+    name: str
+    kind: type  # int, float or str
+    choices: tuple[str, ...]
+    default: Any
+    low: float
+    high: float
+    unit: str
+    help: str
+
+
+def fields() -> tuple[Field, ...]:
+    """The fields of a recipe in their order."""
+    hints = get_type_hints(Recipe)
+    return tuple(
+        Field(
+            name=field.name,
+            kind=str if get_args(hints[field.name]) else hints[field.name],
+            choices=get_args(hints[field.name]),
+            default=field.default,
+            low=field.metadata["low"],
+            high=field.metadata["high"],
+            unit=field.metadata["unit"],
+            help=field.metadata["help"],
+        )
+        for field in dataclasses.fields(Recipe)
+    )
+
+
+def _check(field: Field, value: Any) -> None:
+    if field.kind is str:
+        if not isinstance(value, str) or not value or (field.choices and value not in field.choices):
+            wanted = f"one of {', '.join(field.choices)}" if field.choices else "a name"
+            raise RecipeError(field.name, f"{field.name} must be {wanted}, not {value!r}.")
+        return
+    allowed = (int, float) if field.kind is float else int
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        kind = "a number" if field.kind is float else "a whole number"
+        raise RecipeError(field.name, f"{field.name} must be {kind}, not {value!r}.")
+    if not (field.low <= value <= field.high):  # a NaN is within no bounds
+        unit = f" {field.unit}" if field.unit else ""
+        raise RecipeError(
+            field.name, f"{field.name} must lie between {field.low:g} and {field.high:g}{unit}, not {value!r}."
+        )
