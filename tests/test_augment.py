@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.photos import draw
+from trainer.augment import affine, augment, colour, generator, mixup
+from trainer.recipe import Recipe
+
+STILL = Recipe(image_size=32, crop_scale=1, crop_ratio=1, flip=0, rotation_degrees=0, colour=0)
+
+
+def pixels(count: int = 4) -> torch.Tensor:
+    return torch.from_numpy(np.stack([np.asarray(draw(0, number)) for number in range(count)]))  # (B, 32, 32, 3)
+
+
+def test_a_recipe_without_changes_gives_the_picture_itself():
+    images = augment(pixels(), STILL, generator(1))
+    assert torch.allclose(images, pixels().permute(0, 3, 1, 2) / 255, atol=1e-5)
+
+
+def test_flip_mirrors_the_picture():
+    always = Recipe.from_dict(STILL.as_dict() | {"flip": 1})
+    assert torch.allclose(
+        augment(pixels(), always, generator(1)), pixels().permute(0, 3, 1, 2).flip(3) / 255, atol=1e-5
+    )
+
+
+def test_a_quarter_turn_turns_the_picture():
+    matrix = affine(1000, Recipe.from_dict(STILL.as_dict() | {"rotation_degrees": 90}), generator(1))
+    angles = torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]) * 180 / np.pi
+    assert angles.abs().max() <= 90
+    assert angles.min() < -80
+    assert angles.max() > 80
+
+
+def test_a_crop_stays_inside_the_picture_and_keeps_its_share_of_the_area():
+    recipe = Recipe.from_dict(STILL.as_dict() | {"crop_scale": 0.25, "crop_ratio": 4 / 3})
+    matrix = affine(1000, recipe, generator(1))
+    width, height = matrix[:, 0, 0], matrix[:, 1, 1]
+    assert (width + matrix[:, 0, 2].abs() <= 1 + 1e-6).all()
+    assert (height + matrix[:, 1, 2].abs() <= 1 + 1e-6).all()
+    assert (width * height).min() >= 0.25 * 0.75  # a stretched crop is cut at the picture's edge
+    assert ((width / height).log().abs() <= np.log(4 / 3) + 1e-5).float().mean() > 0.9
+
+
+def test_the_same_numbers_give_the_same_pictures_and_others_give_others():
+    recipe = Recipe(image_size=16, mixup=0.2)
+    assert torch.equal(augment(pixels(), recipe, generator(1, 2, 3)), augment(pixels(), recipe, generator(1, 2, 3)))
+    assert not torch.equal(augment(pixels(), recipe, generator(1, 2, 3)), augment(pixels(), recipe, generator(1, 2, 4)))
+
+
+def test_the_size_is_the_recipes_and_values_stay_within_0_and_1():
+    images = augment(pixels(), Recipe(image_size=24, colour=0.9), generator(1))
+    assert images.shape == (4, 3, 24, 24)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+def test_saturation_and_contrast_leave_a_plain_grey_picture_alone_but_for_its_brightness():
+    changed = colour(torch.full((8, 3, 4, 4), 0.5), 0.2, generator(1))
+    assert torch.allclose(changed, changed[:, :1, :1, :1].expand_as(changed), atol=1e-6)
+    assert 0.4 - 1e-6 <= changed.min() < changed.max() <= 0.6 + 1e-6
+
+
+def test_mixup_blends_pictures_and_targets_by_the_same_share():
+    images = torch.eye(6).view(6, 6, 1, 1)
+    mixed, targets = mixup(images, torch.eye(6), 1.0, generator(1))
+    assert torch.allclose(mixed.view(6, 6), targets)
+    assert torch.allclose(targets.sum(1), torch.ones(6))
+    assert (targets.diagonal() >= 0.5).all()
+    assert not torch.equal(targets, torch.eye(6))
+
+
+@pytest.mark.parametrize("numbers", [(0,), (2**31 - 1, 10_000, 10**9)])
+def test_a_generator_takes_any_seed(numbers: tuple[int, ...]):
+    assert torch.rand((), generator=generator(*numbers)) == torch.rand((), generator=generator(*numbers))

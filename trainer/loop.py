@@ -1,0 +1,180 @@
+"""The training loop: a generator of epochs.
+
+    training = Training.start(net, recipe, head=..., steps_per_epoch=photos.steps(recipe.batch_size))
+    for epoch in train(training, photos, preprocessing):
+        ...  # store it, print it, measure training.kept(), save training.state(), or stop by not asking for the next
+
+Every draw comes from (seed, epoch, step), and `Training.state()` holds everything else, so a training that goes on from
+a checkpoint ends with the same bits on the same processor, torch build and number of threads.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from classifier.preprocess import Preprocessing
+from trainer.augment import augment, generator, mixup
+from trainer.data import Photos
+from trainer.recipe import Recipe
+
+MAX_NONFINITE_IN_A_ROW = 3
+
+
+class Diverged(ArithmeticError):
+    """The loss became infinite or NaN again and again; the sentence names epoch, step and learning rate."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training photos brought. Accuracy is on augmented photos, by the moving weights."""
+
+    number: int  # 1, 2, ...
+    loss: float
+    accuracy: float  # 0..1
+    learning_rate: float  # at the end
+    skipped_steps: int  # their gradient was not finite
+    seconds: float
+    images_per_second: float
+
+
+class Training:
+    """A network on its way: weights, their average, optimizer, and how many epochs are done."""
+
+    def __init__(self, net: nn.Module, recipe: Recipe, *, head: str, steps_per_epoch: int) -> None:
+        self.net: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe = recipe
+        self.average = copy.deepcopy(self.net).requires_grad_(False) if recipe.average else None
+        self.optimizer = torch.optim.AdamW(parameter_groups(net, recipe, head=head), fused=True)
+        self.steps = 0
+        self.epochs_done = 0
+        self.all_steps = steps_per_epoch * recipe.epochs
+
+    def kept(self) -> nn.Module:
+        """The network that is measured and exported: the averaged one, ready for evaluation."""
+        return (self.average if self.average is not None else self.net).eval()
+
+    def step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, float]:
+        """One step on images (B, 3, S, S) and targets (B, K). Returns logits and loss; a NaN loss means no step."""
+        recipe = self.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["highest"] * schedule(self.steps, self.all_steps, recipe.warmup)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = self.net(images)
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm or math.inf)
+        self.steps += 1
+        if not torch.isfinite(norm):
+            return logits.detach().float(), math.nan
+        self.optimizer.step()
+        self.follow()
+        return logits.detach().float(), loss.item()
+
+    def follow(self) -> None:
+        """Move the average towards the weights; early on faster, so that it forgets where it started."""
+        if self.average is None:
+            return
+        decay = min(self.recipe.average, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1 - decay)
+            for kept, current in zip(self.average.buffers(), self.net.buffers(), strict=True):
+                kept.copy_(current)
+
+    def state(self) -> dict[str, Any]:
+        """Everything to go on from: tensors and plain values."""
+        return {
+            "recipe": self.recipe.as_dict(),
+            "net": self.net.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "epochs_done": self.epochs_done,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`; raises ValueError when it is of another recipe."""
+        if state["recipe"] != self.recipe.as_dict():
+            raise ValueError("The checkpoint is of a training with another recipe: start in a new folder.")
+        self.net.load_state_dict(state["net"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]
+        self.epochs_done = state["epochs_done"]
+
+
+def train(training: Training, photos: Photos, preprocessing: Preprocessing) -> Iterator[Epoch]:
+    """The epochs that are left to do. Raises Diverged."""
+    recipe = training.recipe
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    while training.epochs_done < recipe.epochs:
+        started = time.monotonic()
+        training.net.train()
+        if recipe.batch_norm == "frozen":
+            freeze_statistics(training.net)
+        losses, right, seen, skipped, in_a_row = 0.0, 0, 0, 0, 0
+        for step, (pixels, labels) in enumerate(photos.batches(recipe.batch_size, recipe.seed, training.epochs_done)):
+            draws = generator(recipe.seed, training.epochs_done, step)
+            torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))  # dropout draws from the global generator
+            images = (augment(pixels, recipe, draws) - mean) / std  # (B, 3, S, S)
+            targets = F.one_hot(labels, photos.label_count).float()  # (B, K)
+            images, targets = mixup(images, targets, recipe.mixup, draws)
+            logits, loss = training.step(images.contiguous(memory_format=torch.channels_last), targets)
+            right += int((logits.argmax(1) == labels).sum())
+            seen += len(labels)
+            if math.isfinite(loss):
+                losses, in_a_row = losses + loss * len(labels), 0
+                continue
+            skipped, in_a_row = skipped + 1, in_a_row + 1
+            if in_a_row == MAX_NONFINITE_IN_A_ROW:
+                raise Diverged(
+                    f"The loss became NaN at epoch {training.epochs_done + 1}, step {step + 1} "
+                    f"(learning rate {training.optimizer.param_groups[0]['lr']:g}): try a smaller learning rate."
+                )
+        training.epochs_done += 1
+        seconds = time.monotonic() - started
+        yield Epoch(
+            number=training.epochs_done,
+            loss=losses / max(seen, 1),
+            accuracy=right / max(seen, 1),
+            learning_rate=training.optimizer.param_groups[0]["lr"],
+            skipped_steps=skipped,
+            seconds=seconds,
+            images_per_second=seen / seconds,
+        )
+
+
+def parameter_groups(net: nn.Module, recipe: Recipe, *, head: str) -> list[dict[str, Any]]:
+    """Head and rest at their own learning rates; vectors (biases, norms) without weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        highest = recipe.head_learning_rate if name.startswith(f"{head}.") else recipe.learning_rate
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((highest, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": highest, "highest": highest, "weight_decay": decay}
+        for (highest, decay), parameters in groups.items()
+    ]
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Share of the highest learning rate at a step: a straight rise, then half a cosine down to 0 after the last."""
+    rising = warmup * steps
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1))) / 2
+
+
+def freeze_statistics(net: nn.Module) -> None:
+    """Let every batch norm use its stored statistics and leave them alone; its scale and shift still learn."""
+    for part in net.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
