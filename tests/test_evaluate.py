@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.oracles import MulticlassAccuracy
+from trainer.evaluate import loss_of, quality, rate, top
+
+LOGITS = np.random.default_rng(0).normal(size=(200, 10)).astype(np.float32)
+ANSWERS = np.random.default_rng(1).integers(0, 10, 200)
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"),  # from Newcombe 1998, table I, method 3 (Wilson without continuity correction)
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0000, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_is_wilsons(correct: int, n: int, low: float, high: float):
+    found = rate(correct, n)
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_all_right_ends_at_1():
+    assert rate(20, 20).high == 1
+    assert rate(20, 20).low == pytest.approx(1 - 0.1611, abs=5e-5)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_top_k_agrees_with_torchmetrics(k: int):
+    oracle = MulticlassAccuracy(10, top_k=k, average="micro")(torch.from_numpy(LOGITS), torch.from_numpy(ANSWERS))
+    assert top(LOGITS, ANSWERS, k).value == pytest.approx(float(oracle))
+
+
+def test_of_equal_logits_the_earlier_label_counts_as_better():
+    equal = np.zeros((2, 3), np.float32)
+    assert top(equal, np.array([0, 2]), 1).correct == 1
+    assert top(equal, np.array([0, 2]), 2).correct == 1
+    assert top(equal, np.array([0, 2]), 3).correct == 2
+
+
+def test_the_loss_is_the_mean_over_photos():
+    oracle = torch.nn.functional.cross_entropy(torch.from_numpy(LOGITS), torch.from_numpy(ANSWERS))
+    assert loss_of(LOGITS, ANSWERS) == pytest.approx(float(oracle), rel=1e-5)
+
+
+def test_large_logits_do_not_overflow():
+    assert loss_of(np.array([[1e4, -1e4]], np.float32), np.array([1])) == pytest.approx(2e4)
+
+
+def test_the_figures_of_the_labels_sum_to_those_of_the_whole():
+    labels = [f"label {number}" for number in range(10)]
+    found = quality(LOGITS, ANSWERS, labels, split="test")
+    assert found.n == 200 == sum(one.n for one in found.per_label.values())
+    assert found.top1.correct == sum(one.correct for one in found.per_label.values())
+    assert found.top1.correct == int((LOGITS.argmax(1) == ANSWERS).sum())
+
+
+def test_a_label_without_photos_has_no_figure():
+    assert list(quality(LOGITS[:, :3], ANSWERS % 2, ["a", "b", "c"], split="test").per_label) == ["a", "b"]
