@@ -62,8 +62,10 @@ function fail(error) {
   if (!(error instanceof Problem)) throw error;
 }
 
-function say(sentence) {
+function say(sentence, countdown = "") {
+  // Only the sentence is read aloud, once; a countdown would be read every second.
   if (part("status").textContent !== sentence) part("status").textContent = sentence;
+  part("countdown").textContent = countdown;
 }
 
 function upload() {
@@ -76,9 +78,9 @@ function upload() {
   };
 }
 
-function onWait(sentence, seconds) {
+function onWait(reason, seconds) {
   part("progress").hidden = true;
-  say(`${sentence} Trying again in ${seconds} s.`);
+  say(reason, `Asking again in ${seconds} s.`);
 }
 
 function showPhoto(file) {

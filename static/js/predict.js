@@ -1,12 +1,17 @@
 // One photo to the API and its answer back: upload progress, cancelling, and patience with a busy server.
 import { Problem } from "./problem.js";
 
-const PASSING = new Set(["overloaded", "rate_limited", "starting"]); // codes that a little later may be an answer
+const PASSING = new Map([
+  // codes that may be an answer a little later
+  ["overloaded", "Very busy just now."],
+  ["rate_limited", "Many photos came from here just now."],
+  ["starting", "The site is just starting."],
+]);
 const TRIES = 4;
 const LONGEST_WAIT = 60; // seconds; a server that asks for more is told to the person instead
 
 /**
- * The body of a 200 answer. `onUpload(share)` hears 0..1, `onWait(sentence, seconds)` each second of a pause.
+ * The body of a 200 answer. `onUpload(share)` hears 0..1, `onWait(reason, seconds)` each second of a pause.
  * Throws Problem with the server's sentence, or the signal's AbortError.
  */
 export async function predict(photo, { url, token, signal, onUpload, onWait }) {
@@ -16,7 +21,7 @@ export async function predict(photo, { url, token, signal, onUpload, onWait }) {
     const { code, detail } = reply.body;
     if (!PASSING.has(code) || attempt === TRIES || reply.wait > LONGEST_WAIT) throw new Problem(detail);
     for (let left = reply.wait; left > 0; left -= 1) {
-      onWait(detail, left);
+      onWait(PASSING.get(code), left);
       await pause(1000, signal);
     }
   }

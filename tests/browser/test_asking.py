@@ -186,8 +186,15 @@ def test_after_a_refusal_the_next_photo_is_answered(site: Page, tmp_path: Path, 
     expect(site.locator("#problem")).to_be_hidden()
 
 
-@pytest.mark.parametrize(("status", "code"), [(503, "overloaded"), (429, "rate_limited"), (503, "starting")])
-def test_a_passing_refusal_is_announced_and_asked_again(site: Page, photo: Path, status: int, code: str):
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (503, "overloaded", "Very busy just now."),
+        (429, "rate_limited", "Many photos came from here just now."),
+        (503, "starting", "The site is just starting."),
+    ],
+)
+def test_a_passing_refusal_is_announced_and_asked_again(site: Page, photo: Path, status: int, code: str, reason: str):
     answers = iter([True, False])
 
     def once(route: Route) -> None:
@@ -198,8 +205,9 @@ def test_a_passing_refusal_is_announced_and_asked_again(site: Page, photo: Path,
 
     site.route(API, once)
     choose(site, photo)
-    expect(site.locator("[data-part='status']")).to_have_text("Too many photos at once. Trying again in 2 s.")
-    expect(site.locator("[data-part='status']")).to_have_text("Too many photos at once. Trying again in 1 s.")
+    expect(site.get_by_role("status").first).to_have_text(reason)
+    expect(site.locator("[data-part='countdown']")).to_have_text("Asking again in 2 s.")
+    expect(site.locator("[data-part='countdown']")).to_have_text("Asking again in 1 s.")
     expect(site.locator("#verdict")).to_be_visible()
 
 
