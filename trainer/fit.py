@@ -1,0 +1,111 @@
+"""From a divided dataset and a warm network to the best weights: train, measure on validation, keep a checkpoint.
+
+The validation photos choose the epoch (smallest loss) and how far to go from the first weights to that epoch's; the
+test photos are not touched here.
+"""
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from classifier.networks import catalogue
+from classifier.preprocess import Preprocessing
+from classifier.spec import Rate
+from trainer import checkpoint
+from trainer.blend import blend, choose
+from trainer.calibrate import fit_temperature
+from trainer.data import load
+from trainer.dataset import Dataset
+from trainer.evaluate import logits_of, loss_of, top, torch_forward
+from trainer.loop import Epoch, Training, train
+from trainer.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One epoch with what the validation photos say of it."""
+
+    epoch: Epoch
+    validation_loss: float
+    validation_top1: Rate
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self.epoch) | {
+            "validation_loss": self.validation_loss,
+            "validation_top1": self.validation_top1.value,
+        }
+
+
+class Fit:
+    """A training on its way in the folder `work`, which holds its last two checkpoints. A new Fit of the same folder
+    goes on after the last complete epoch, with the same result."""
+
+    def __init__(
+        self, net: nn.Module, dataset: Dataset, recipe: Recipe, preprocessing: Preprocessing, *, work: Path
+    ) -> None:
+        deterministic()
+        self.started = copy.deepcopy(net.state_dict())
+        self.dataset = dataset
+        self.preprocessing = preprocessing
+        self.work = work
+        kept = dataclasses.replace(preprocessing, resize=recipe.photo_size, crop=recipe.photo_size)
+        self.photos = load(dataset.train, dataset.labels, kept)
+        head = catalogue.family(recipe.architecture).head(net)
+        self.training = Training(net, recipe, head=head, steps_per_epoch=self.photos.steps(recipe.batch_size))
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {}  # epoch, loss, weights
+        state = checkpoint.latest(work)
+        if state is not None:
+            self.training.restore(state["training"])
+            self.history, self.best = state["history"], state["best"]
+            log.info("going on after epoch %d", self.training.epochs_done)
+
+    def epochs(self) -> Iterator[Measured]:
+        """The epochs that are left, each saved before it is yielded. Raises loop.Diverged."""
+        answers = np.array(self.dataset.answers(self.dataset.validation))
+        for epoch in train(self.training, self.photos, self.preprocessing):
+            net = self.training.kept()
+            logits = logits_of(torch_forward(net), self.dataset.validation, self.preprocessing)
+            measured = Measured(epoch, loss_of(logits, answers), top(logits, answers, 1))
+            self.history.append(measured.as_dict())
+            if not self.best or measured.validation_loss < self.best["loss"]:
+                weights = copy.deepcopy(net.state_dict())
+                self.best = {"epoch": epoch.number, "loss": measured.validation_loss, "weights": weights}
+            state = {"training": self.training.state(), "history": self.history, "best": self.best}
+            checkpoint.save(self.work, state, epoch=epoch.number)
+            yield measured
+
+    def best_net(self) -> tuple[nn.Module, dict[float, float]]:
+        """The network of the best epoch, blended with the one it started from as validation likes it best, and the
+        validation loss, calibrated, of every share that was tried: the best one first."""
+        net = self.training.kept()
+        answers = np.array(self.dataset.answers(self.dataset.validation))
+
+        def measure(share: float) -> float:
+            net.load_state_dict(blend(self.started, self.best["weights"], share))
+            logits = logits_of(torch_forward(net), self.dataset.validation, self.preprocessing)
+            loss = loss_of(logits / fit_temperature(logits, answers), answers)
+            log.info("%.2f of the way: loss %.4f, top-1 %.4f", share, loss, top(logits, answers, 1).value)
+            return loss
+
+        losses = choose(measure)
+        net.load_state_dict(blend(self.started, self.best["weights"], next(iter(losses))))
+        return net.eval(), losses
+
+
+def deterministic() -> None:
+    """The same numbers on the same machine, torch build and number of threads, or an error."""
+    torch.use_deterministic_algorithms(True)
+    # Costs time, and nothing here reads such memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
