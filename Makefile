@@ -9,7 +9,7 @@ BOOTSTRAP = $(PYTHON) -m breedsite.bootstrap $(VENV)
 .PHONY: run test check bench format python
 
 run: python
-	@$(BOOTSTRAP) requirements.txt -- manage.py up
+	@$(BOOTSTRAP) requirements.txt -- -m breedsite.up
 
 test: python
 	@$(BOOTSTRAP) requirements-dev.txt --chromium

@@ -20,7 +20,7 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_run_needs_the_requirements_of_the_site_alone():
     planned = make("--dry-run", "run", "PYTHON=python3").stdout
-    assert "python3 -m breedsite.bootstrap .venv requirements.txt -- manage.py up" in planned
+    assert "python3 -m breedsite.bootstrap .venv requirements.txt -- -m breedsite.up" in planned
     assert "requirements-dev" not in planned
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from breedsite.management.commands import up
+from breedsite import up
 from tests.processes import gone
 from tests.site import Site
 
@@ -34,6 +34,7 @@ def used(tmp_path_factory) -> tuple[Path, str]:
         assert status(site, "/healthz") == 200
         assert status(site, "/admin/login/") == 200
         everyone = site.processes()
+        assert len(list(Path(f"/proc/{site.process.pid}/task").iterdir())) == 1  # or forking would be a risk
         assert len(everyone) == 6  # the launcher, Valkey, the worker and its two, the web server
         assert not [process for process in everyone if "torch" in Path(f"/proc/{process}/maps").read_text()]
         assert site.stop() < 10

@@ -2,15 +2,9 @@
 
 import os
 import sys
-import time
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
-
-from breedsite import valkey
-from breedsite.launcher import Failed, Launcher, Service, Stopped
-from breedsite.obstacles import free, listens, only_one, room
 
 
 class Command(BaseCommand):
@@ -18,58 +12,7 @@ class Command(BaseCommand):
         "Start everything: Valkey (unless BROKER_URL and CACHE_URL name others), migrations, the starter model, "
         "a Celery worker and the web server. Ctrl-C or SIGTERM stops it."
     )
-    requires_system_checks = []  # `prepare` makes them, in a process that may hold all it needs
+    requires_system_checks = []  # `prepare` makes them
 
     def handle(self, *args: Any, **options: Any) -> None:
-        started = time.monotonic()
-        os.umask(0o077)  # what the site writes is for its own user alone
-        try:
-            room(settings.DATA_DIR)
-            lock = only_one(settings.DATA_DIR, settings.SITE_URL)
-            free(settings.HOST, settings.PORT)
-            launcher = Launcher(settings.BASE_DIR, keep_open=[lock])
-            try:
-                with launcher:
-                    bring_up(launcher, started)
-                    launcher.watch()
-            except Stopped:
-                launcher.say("Stopped.")
-        except (Failed, valkey.ServerMissing) as error:
-            sys.exit(f"breedsite cannot run: {error}")
-
-
-def bring_up(launcher: Launcher, started: float) -> None:
-    """Start the processes one after the other, each as soon as what it needs is there."""
-    python = sys.executable
-    if embedded := str(settings.VALKEY_SOCKET) in settings.BROKER_URL + settings.CACHE_URL:
-        folder = settings.DATA_DIR / "valkey"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        command = valkey.command(valkey.find_server(), settings.VALKEY_SOCKET, folder)
-        launcher.start(Service("valkey", tuple(command), wave=1, grace_seconds=2.0, quiet=True))
-    launcher.finish(Service("setup", (python, "manage.py", "prepare")))
-    if embedded:
-        launcher.wait(lambda: valkey.answers(settings.VALKEY_SOCKET), "The embedded Valkey", seconds=60)
-    launcher.start(Service("worker", (python, *worker(settings.WORKER_SLOTS))))
-    launcher.start(Service("web", (python, "-m", "breedsite.server")))
-    launcher.wait(lambda: listens(settings.HOST, settings.PORT), "The web server", seconds=60)
-    launcher.say(f"Ready in {time.monotonic() - started:.1f} s: {settings.SITE_URL} (Ctrl-C stops it)")
-
-
-def worker(slots: int) -> tuple[str, ...]:
-    """The arguments of a Celery worker with `slots` processes; gossip and mingle serve only fleets."""
-    return (
-        *(
-            "-m",
-            "celery",
-            "--quiet",
-            "--skip-checks",
-            "--app",
-            "breedsite",
-            "worker",
-            "--pool",
-            "prefork",
-            "--loglevel",
-            "INFO",
-        ),
-        *("--concurrency", str(slots), "--without-gossip", "--without-mingle"),
-    )
+        os.execv(sys.executable, [sys.executable, "-m", "breedsite.up"])  # noqa: S606
