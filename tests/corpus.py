@@ -23,6 +23,7 @@ from tests.pictures import (
     exif,
     exif_bomb,
     exif_segment,
+    exif_zero_denominator,
     find,
     inserted,
     noise,
@@ -30,6 +31,7 @@ from tests.pictures import (
     png,
     png_bomb,
     png_of,
+    random_bytes,
     riff,
     scan_bomb,
     segment,
@@ -37,7 +39,10 @@ from tests.pictures import (
     stored_as,
     turned_jpeg,
     webp_of,
+    with_bad_checksum,
+    with_flipped_bits,
     with_frame,
+    without_tables,
     ycck,
 )
 
@@ -77,7 +82,6 @@ def _add(row: int, name: str, codes: str, make: Callable[[], bytes], *, animated
 
 
 BASE = smooth(1)  # 320 x 240
-RANDOM = np.random.default_rng(68)
 CORRUPT, CUT, COMPLEX, PIXELS, SHAPE = (
     "image_corrupt",
     "image_truncated",
@@ -115,7 +119,7 @@ for turn in range(1, 9):
 _add(13, "exif_orient99.jpg", OK, lambda: turned_jpeg(BASE, 99))
 _add(14, "png_eXIf_orient6.png", OK, lambda: png(np.asarray(stored_as(BASE, 6)), chunk(b"eXIf", exif(6))))
 _add(15, "phone_mpo.jpg", OK, lambda: encode(BASE, "MPO", save_all=True, append_images=[smooth(3)]))
-_add(16, "motion_photo.jpg", OK, lambda: base() + b"\0\0\0\x18ftypmp42" + RANDOM.bytes(2_000_000))
+_add(16, "motion_photo.jpg", OK, lambda: base() + b"\0\0\0\x18ftypmp42" + random_bytes(2_000_000))
 _add(17, "rgba.png", OK, lambda: encode(_faded(), "PNG"))
 _add(18, "la.png", OK, lambda: encode(_faded().convert("LA"), "PNG"))
 _add(19, "pal.png", OK, lambda: encode(BASE.quantize(64), "PNG"))
@@ -129,11 +133,11 @@ _add(26, "anim.webp", OK, lambda: encode(BASE, "WEBP", save_all=True, append_ima
 _add(27, "apng.png", OK, lambda: encode(BASE, "PNG", save_all=True, append_images=_frames()), animated=True)
 _add(28, "icc_srgb.jpg", OK, lambda: encode(BASE, icc_profile=_srgb()))
 _add(29, "icc_gray_in_rgb.jpg", OK, lambda: encode(BASE, icc_profile=patched(_srgb(), 16, b"GRAY")))
-_add(30, "icc_garbage.jpg", OK, lambda: encode(BASE, icc_profile=RANDOM.bytes(3000)))
-_add(31, "icc_5mb.jpg", OK, lambda: encode(BASE, icc_profile=RANDOM.bytes(5_000_000)))
+_add(30, "icc_garbage.jpg", OK, lambda: encode(BASE, icc_profile=random_bytes(3000)))
+_add(31, "icc_5mb.jpg", OK, lambda: encode(BASE, icc_profile=random_bytes(5_000_000)))
 _add(32, "gps.jpg", OK, lambda: encode(BASE, exif=_gps()))
-_add(33, "exif_garbage.jpg", OK, lambda: inserted(base(), exif_segment(RANDOM.bytes(500))))
-_add(34, "exif_zero_div.jpg", OK, lambda: inserted(base(), exif_segment(_zero_denominator())))
+_add(33, "exif_garbage.jpg", OK, lambda: inserted(base(), exif_segment(random_bytes(500))))
+_add(34, "exif_zero_div.jpg", OK, lambda: inserted(base(), exif_segment(exif_zero_denominator())))
 _add(35, "exif_selfref.jpg", OK, lambda: inserted(base(), exif_segment(exif(1)[:-4] + b"\0\0\0\x08")))
 _add(
     36,
@@ -150,25 +154,25 @@ _add(38, "jpeg_named.png", OK, base)
 _add(39, "html_poly.jpg", OK, lambda: inserted(base(), segment(0xFE, b"<html><script>alert(1)</script></html>")))
 _add(40, "pnghtml.png", OK, lambda: base_png() + b"<html><script>alert(1)</script></html>")
 _add(40, "zip_tail.jpg", OK, lambda: base() + _zip())
-_add(41, "tail1mb.jpg", OK, lambda: base() + RANDOM.bytes(1_000_000))
+_add(41, "tail1mb.jpg", OK, lambda: base() + random_bytes(1_000_000))
 
 # --- damaged
 
-_add(42, "bitflip50.jpg", f"{OK} {CORRUPT} {CUT}", lambda: _flipped(base(), 50))
-_add(43, "nohuff.jpg", CORRUPT, lambda: _without_tables(base()))
+_add(42, "bitflip50.jpg", f"{OK} {CORRUPT} {CUT}", lambda: with_flipped_bits(base(), 50))
+_add(43, "nohuff.jpg", CORRUPT, lambda: without_tables(base()))
 _add(44, "arith_sof9.jpg", CORRUPT, lambda: with_frame(base(), marker=0xC9))
 for percent in (10, 50, 99):
     _add(45, f"trunc_{percent}.jpg", CUT, lambda percent=percent: base()[: len(base()) * percent // 100])
 _add(46, "trunc_noeoi.jpg", CUT, lambda: base()[:-2])
 _add(47, "trunc.png", CUT, lambda: base_png()[: len(base_png()) // 2])
 _add(48, "short_idat.png", CUT, lambda: png_of(320, 240, 8, 2, [zlib.compress(bytes(961 * 100))]))
-_add(49, "badcrc.png", CORRUPT, lambda: _bad_checksum(base_png()))
+_add(49, "badcrc.png", CORRUPT, lambda: with_bad_checksum(base_png()))
 _add(50, "empty.jpg", "image_empty", lambda: b"")
 _add(51, "one_byte.jpg", FORMAT, lambda: b"\xff")
 _add(52, "ffd8.jpg", CUT, lambda: b"\xff\xd8")
 _add(53, "ffd8ffd9.jpg", CORRUPT, lambda: b"\xff\xd8\xff\xd9")
-_add(54, "random4k.jpg", FORMAT, lambda: b"\x13" + RANDOM.bytes(4095))
-_add(54, "random_magic.jpg", f"{CORRUPT} {CUT}", lambda: b"\xff\xd8\xff\xe0" + RANDOM.bytes(4096))
+_add(54, "random4k.jpg", FORMAT, lambda: b"\x13" + random_bytes(4095))
+_add(54, "random_magic.jpg", f"{CORRUPT} {CUT}", lambda: b"\xff\xd8\xff\xe0" + random_bytes(4096))
 _add(55, "prec12.jpg", FORMAT, lambda: with_frame(base(), marker=0xC1, precision=12))
 _add(55, "prec16.jpg", FORMAT, lambda: with_frame(base(), precision=16))
 _add(55, "lossless_sof3.jpg", FORMAT, lambda: with_frame(base(), marker=0xC3))
@@ -206,11 +210,11 @@ _add(65, "gifar.gif", FORMAT, lambda: encode(BASE, "GIF") + _zip())
 _add(65, "anim.tiff", FORMAT, lambda: encode(BASE, "TIFF", save_all=True, append_images=_frames()))
 for extension in ("BMP", "ICO", "PPM", "TGA", "PCX", "DDS", "ICNS"):
     _add(65, f"fmt_{extension.lower()}.jpg", FORMAT, lambda kind=extension: encode(BASE.resize((128, 128)), kind))
-_add(65, "fmt_jp2.jpg", FORMAT, lambda: b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 " + RANDOM.bytes(200))
-_add(65, "fmt_psd.jpg", FORMAT, lambda: b"8BPS\0\1" + RANDOM.bytes(200))
+_add(65, "fmt_jp2.jpg", FORMAT, lambda: b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 " + random_bytes(200))
+_add(65, "fmt_psd.jpg", FORMAT, lambda: b"8BPS\0\1" + random_bytes(200))
 _add(65, "fmt_fits.jpg", FORMAT, lambda: b"SIMPLE  =                    T" + b" " * 2850)
-_add(66, "fmt_avif.jpg", FORMAT, lambda: b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf" + RANDOM.bytes(200))
-_add(66, "heic.jpg", FORMAT, lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + RANDOM.bytes(200))
+_add(66, "fmt_avif.jpg", FORMAT, lambda: b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf" + random_bytes(200))
+_add(66, "heic.jpg", FORMAT, lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + random_bytes(200))
 _add(67, "svg.jpg", FORMAT, lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
 _add(
     67,
@@ -281,34 +285,11 @@ def _gps() -> bytes:
     return block.tobytes()
 
 
-def _zero_denominator() -> bytes:
-    """X resolution (0x011A), a rational, as 1/0."""
-    return b"MM\0*\0\0\0\x08\0\1\x01\x1a\0\5\0\0\0\1\0\0\0\x1a\0\0\0\0\0\0\0\1\0\0\0\0"
-
-
 def _zip() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("x.html", "<script>alert(1)</script>")
     return buffer.getvalue()
-
-
-def _flipped(jpeg: bytes, count: int) -> bytes:
-    changed = bytearray(jpeg)
-    start, stop = find(jpeg, 0xDA)
-    for position in np.random.default_rng(42).integers(start + 14, stop, count):
-        changed[position] ^= 1 << (position % 8)
-    return bytes(changed)
-
-
-def _without_tables(jpeg: bytes) -> bytes:
-    while b"\xff\xc4" in jpeg[: find(jpeg, 0xDA)[0]]:
-        jpeg = patched(jpeg, find(jpeg, 0xC4)[0], b"\xff\xfe")
-    return jpeg
-
-
-def _bad_checksum(data: bytes) -> bytes:
-    return patched(data, data.rindex(b"IEND") - 8, b"\0\0\0\0")
 
 
 @cache

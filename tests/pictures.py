@@ -21,6 +21,11 @@ def noise(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 
 
+def random_bytes(count: int) -> bytes:
+    """The same ones each time, whatever else was made before."""
+    return np.random.default_rng(count).bytes(count)
+
+
 def encode(picture: Image.Image, format: str = "JPEG", **options: object) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format, **options)
@@ -71,6 +76,20 @@ def with_frame(jpeg: bytes, **changes: int) -> bytes:
     return jpeg
 
 
+def with_flipped_bits(jpeg: bytes, count: int) -> bytes:
+    changed = bytearray(jpeg)
+    start, stop = find(jpeg, 0xDA)
+    for position in np.random.default_rng(42).integers(start + 14, stop, count):
+        changed[position] ^= 1 << (position % 8)
+    return bytes(changed)
+
+
+def without_tables(jpeg: bytes) -> bytes:
+    while b"\xff\xc4" in jpeg[: find(jpeg, 0xDA)[0]]:
+        jpeg = patched(jpeg, find(jpeg, 0xC4)[0], b"\xff\xfe")
+    return jpeg
+
+
 def scan_bomb(copies: int, size: tuple[int, int] = (6000, 6000)) -> bytes:
     """A progressive JPEG whose last scan is repeated: small to send, long to decode."""
     jpeg = encode(Image.new("RGB", size, (90, 120, 60)), progressive=True)
@@ -94,6 +113,11 @@ def exif(orientation: int, order: str = ">") -> bytes:
     """A TIFF block with one entry, the orientation."""
     magic = b"MM\0*" if order == ">" else b"II*\0"
     return magic + struct.pack(f"{order}IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+
+
+def exif_zero_denominator() -> bytes:
+    """X resolution (0x011A), a rational, as 1/0."""
+    return b"MM\0*\0\0\0\x08\0\1\x01\x1a\0\5\0\0\0\1\0\0\0\x1a\0\0\0\0\0\0\0\1\0\0\0\0"
 
 
 def exif_segment(block: bytes) -> bytes:
@@ -147,6 +171,10 @@ def png(pixels: np.ndarray, *added: bytes) -> bytes:
 def png_of(wide: int, high: int, depth: int, colour: int, data: Iterable[bytes], *added: bytes) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", wide, high, depth, colour, 0, 0, 0))
     return b"".join((PNG_SIGNATURE, header, *added, *(chunk(b"IDAT", part) for part in data), chunk(b"IEND")))
+
+
+def with_bad_checksum(data: bytes) -> bytes:
+    return patched(data, data.rindex(b"IEND") - 8, b"\0\0\0\0")
 
 
 def png_bomb(side: int) -> bytes:

@@ -8,7 +8,6 @@ from classifier.headers import Header
 from classifier.headers.exif import orientation
 from classifier.problems import Refused
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEPT = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 COMPRESSED = frozenset((b"zTXt", b"iCCP", b"iTXt"))
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # colour type -> bits a sample
