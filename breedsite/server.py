@@ -28,7 +28,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 
-from classifier.gate import body_limit, request_id, too_large
+from classifier.gate import BodyLimits, request_id
 from classifier.problems import document
 
 SPARE_THREADS = 8  # beyond the places for predictions: pages, the admin, refusals
@@ -62,7 +62,7 @@ class Parser(HTTPRequestParser):
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
         self.path = "/" + self.path.lstrip("/")
-        self.adj: Adjustments = _limited(self.adj, body_limit(self.path))
+        self.adj: Adjustments = _limited(self.adj, self.adj.body_limits.of(self.path))
 
     def received(self, data: bytes) -> int:
         count = super().received(data)
@@ -85,7 +85,7 @@ class Refusal(ErrorTask):
     def execute(self) -> None:
         error, number = self.request.error, request_id()
         if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            problem = too_large(self.request.path, number)
+            problem = self.channel.adj.body_limits.refusal(self.request.path, number)
         elif error.code == HTTPStatus.INTERNAL_SERVER_ERROR:
             problem = document("internal_error", "Something went wrong here. It has been noted.", request_id=number)
         elif error.code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
@@ -164,8 +164,10 @@ class Listener(TcpWSGIServer):
 class Server:
     """Listens on every address of `host`; `run` returns after `stop`, which a signal handler may call."""
 
-    def __init__(self, application: Callable[..., Any], *, host: str, port: int, threads: int) -> None:
-        adjustments = self.adjustments(host=host, port=port, threads=threads)
+    def __init__(
+        self, application: Callable[..., Any], limits: BodyLimits, *, host: str, port: int, threads: int
+    ) -> None:
+        adjustments = self.adjustments(limits, host=host, port=port, threads=threads)
         self.map: dict[int, Any] = {}
         self.dispatcher = ThreadedTaskDispatcher()
         self.listeners = [
@@ -176,8 +178,8 @@ class Server:
         self.stopping = False
 
     @staticmethod
-    def adjustments(*, host: str, port: int, threads: int) -> Adjustments:
-        return Adjustments(
+    def adjustments(limits: BodyLimits, *, host: str, port: int, threads: int) -> Adjustments:
+        adjustments = Adjustments(
             host=host,
             port=port,
             threads=threads,
@@ -186,7 +188,7 @@ class Server:
             connection_limit=CONNECTIONS,
             channel_timeout=IDLE_SECONDS,
             recv_bytes=128 * 1024,
-            inbuf_overflow=64 * 1024**2,  # more than any body of a path that may hold a photo: nothing on disk
+            inbuf_overflow=2 * limits.predict,  # more than any body that may hold a photo: nothing on disk
             outbuf_overflow=16 * 1024**2,
             max_request_header_size=MAX_HEADER_BYTES,
             asyncore_use_poll=True,
@@ -195,6 +197,8 @@ class Server:
             clear_untrusted_proxy_headers=False,
             server_name="localhost",
         )
+        adjustments.body_limits = limits  # each request's parser gets nothing else
+        return adjustments
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -232,7 +236,7 @@ def raise_file_limit() -> None:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "breedsite.settings")
     try:
-        from breedsite.wsgi import PLACES, application
+        from breedsite.wsgi import BODIES, PLACES, application
     except ImproperlyConfigured as error:
         sys.exit(f"breedsite cannot start: {error}")
     from django.apps import apps
@@ -246,7 +250,8 @@ def main() -> None:
     raise_file_limit()
     classifier.start()
     try:
-        server = Server(application, host=settings.HOST, port=settings.PORT, threads=PLACES + SPARE_THREADS)
+        threads = PLACES + SPARE_THREADS
+        server = Server(application, BODIES, host=settings.HOST, port=settings.PORT, threads=threads)
     except OSError as error:
         sys.exit(f"breedsite cannot listen on {settings.HOST}:{settings.PORT} ({error.strerror}): set PORT to another.")
     for number in (signal.SIGTERM, signal.SIGINT):

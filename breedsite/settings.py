@@ -71,6 +71,7 @@ CSRF_COOKIE_SECURE = env.bool("CSRF_COOKIE_SECURE", default=PRODUCTION)
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31536000 if PRODUCTION else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
 SECURE_SSL_REDIRECT = PRODUCTION
+SECURE_REDIRECT_EXEMPT = [r"^readyz$"]  # a load balancer asks the process itself
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
@@ -158,7 +159,6 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
-DATA_UPLOAD_MAX_MEMORY_SIZE = 15 * 1024**2  # bytes; a photo in base64. The gate allows every other path less
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]  # nothing is written to disk
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 VALKEY_SOCKET = socket_path("valkey.sock")
@@ -169,6 +169,7 @@ VERSIONS_DIR = DATA_DIR / "versions"
 # --- predicting ---------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=10 * 1024**2)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_IMAGE_BYTES * 3 // 2  # a photo in base64; the gate allows every other path less
 PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # requests at work at once, or cores of a lonely one
 PREDICT_QUEUE = env.int("PREDICT_QUEUE", default=16 * CORES)  # requests that may wait, beyond those the answer is 503
 PREDICT_WAIT_SECONDS = env.float("PREDICT_WAIT_SECONDS", default=2.0)  # in the queue, at most

@@ -10,9 +10,11 @@ django_application = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - after the settings' module has a name
 
-from classifier.gate import Gate  # noqa: E402
+from classifier.gate import BodyLimits, Gate  # noqa: E402
 
 # Who decodes or has the network's attention, and who waits for it.
 PLACES = settings.PREDICT_THREADS + settings.PREDICT_QUEUE
 
-application = Gate(django_application, places=PLACES)
+BODIES = BodyLimits(predict=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+application = Gate(django_application, places=PLACES, limits=BODIES)

@@ -7,7 +7,8 @@ within a millisecond, instead of waiting in a line that nobody bounded.
 
 import json
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
@@ -17,25 +18,29 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PREDICT_PATHS = frozenset({"/", "/api/predictImage", "/api/predictImage/"})
-PREDICT_BODY_BYTES = 15 * 1024**2  # a photo of 10 MiB in base64, or in a form
 OTHER_BODY_BYTES = 2 * 1024**2 + 512 * 1024  # Django's own limit for forms
 REASONS = {400: "Bad Request", 413: "Content Too Large", 503: "Service Unavailable"}
 
 
-def body_limit(path: str) -> int:
-    """The largest body, in bytes, that is read for this path."""
-    return PREDICT_BODY_BYTES if path in PREDICT_PATHS else OTHER_BODY_BYTES
+@dataclass(frozen=True)
+class BodyLimits:
+    """The largest body, in bytes, that is read for a path."""
 
+    predict: int  # what a photo takes in base64, or in a form
+    other: int = OTHER_BODY_BYTES
 
-def too_large(path: str, request_id: str) -> dict[str, object]:
-    limit = body_limit(path)
-    return document(
-        "file_too_large",
-        f"This request is too large: at most {limit / 1024**2:g} MB are accepted here.",
-        request_id=request_id,
-        limit_bytes=limit,
-        about_the_picture=path in PREDICT_PATHS,
-    )
+    def of(self, path: str) -> int:
+        return self.predict if path in PREDICT_PATHS else self.other
+
+    def refusal(self, path: str, request_id: str) -> dict[str, object]:
+        limit = self.of(path)
+        return document(
+            "file_too_large",
+            f"This request is too large: at most {limit / 1024**2:g} MB are accepted here.",
+            request_id=request_id,
+            limit_bytes=limit,
+            about_the_picture=path in PREDICT_PATHS,
+        )
 
 
 def retry_after_seconds() -> int:
@@ -50,12 +55,10 @@ def request_id() -> str:
 class Gate:
     """WSGI application around `application`; at most `places` predictions are inside at a time."""
 
-    def __init__(
-        self, application: "WSGIApplication", *, places: int, limit: Callable[[str], int] = body_limit
-    ) -> None:
+    def __init__(self, application: "WSGIApplication", *, places: int, limits: BodyLimits) -> None:
         self.application = application
         self.places = BoundedSemaphore(places)
-        self.limit = limit
+        self.limits = limits
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         number = environ["breedsite.request_id"] = request_id()
@@ -66,8 +69,8 @@ class Gate:
         if not (length.isascii() and length.isdigit()):
             problem = document("malformed_request", "The Content-Length is not a number.", request_id=number)
             return refuse(start_response, problem, number)
-        if int(length[:20]) > self.limit(path):
-            return refuse(start_response, too_large(path, number), number)
+        if int(length[:20]) > self.limits.of(path):
+            return refuse(start_response, self.limits.refusal(path, number), number)
         if method != "POST" or path not in PREDICT_PATHS:
             return self.application(environ, start_response)
         if not self.places.acquire(blocking=False):

@@ -10,7 +10,6 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, DataAndFiles, JSONParser
 
 from classifier import multipart
-from classifier.gate import PREDICT_BODY_BYTES
 from classifier.problems import Refused
 
 MAX_FIELDS = 20
@@ -26,7 +25,7 @@ class PhotoFormParser(BaseParser):
         files: MultiValueDict[str, InMemoryUploadedFile] = MultiValueDict()
         try:
             boundary = multipart.boundary(media_type or "")
-            body = stream.read(PREDICT_BODY_BYTES)
+            body = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
             for part in multipart.parts(body, boundary) if body else ():
                 if part.is_file:
                     if not part.chosen:

@@ -8,14 +8,18 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from classifier import serializers
+from classifier.guard import Limits
 from classifier.problems import PROBLEMS, document
 
-DESCRIPTION = """\
+LIMITS = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
+REQUEST_MB = settings.DATA_UPLOAD_MAX_MEMORY_SIZE / 1024**2
+DESCRIPTION = f"""\
 Send a photo, read what it shows. The photo is kept nowhere.
 
-**Limits.** JPEG, PNG or WebP, whatever the file is called; at most 10 MB (10,485,760 bytes), 50 megapixels, sides of
-32 to 16,000 pixels, the longer at most 20 times the shorter; one photo a request; 15 MB a request. An administrator may
-also limit predictions a minute, or ask you to sign in.
+**Limits.** JPEG, PNG or WebP, whatever the file is called; at most {LIMITS.max_bytes / 1024**2:g} MB
+({LIMITS.max_bytes:,} bytes), {LIMITS.max_pixels / 1e6:g} megapixels, sides of {LIMITS.min_side} to {LIMITS.max_side:,}
+pixels, the longer at most {LIMITS.max_aspect:g} times the shorter; one photo a request; {REQUEST_MB:g} MB a
+request. An administrator may also limit predictions a minute, or ask you to sign in.
 
 **Refusals** are `application/problem+json` (RFC 9457): `detail` is a sentence for people, `code` a word for programs.
 What concerns the picture is repeated under `image`. After 429 and 503, `Retry-After` says how many seconds to wait.
@@ -95,7 +99,7 @@ def example(code: str) -> OpenApiExample:
 
 
 def binary(media_type: str) -> dict[str, Any]:
-    return {media_type: {"type": "string", "format": "binary", "maxLength": 10485760}}
+    return {media_type: {"type": "string", "format": "binary", "maxLength": LIMITS.max_bytes}}
 
 
 RETRY_AFTER = OpenApiParameter(

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from classifier.gate import PREDICT_BODY_BYTES, Gate, body_limit
+from classifier.gate import BodyLimits, Gate
 
+LIMITS = BodyLimits(predict=15 * 1024**2)
 JSON = [("Content-Type", "application/json")]
 
 
@@ -44,7 +45,7 @@ def ask(gate: Gate, path: str = "/api/predictImage", method: str = "POST", body:
 
 def test_no_more_come_in_than_there_are_places():
     inside = Inside()
-    gate = Gate(inside, places=3)
+    gate = Gate(inside, places=3, limits=LIMITS)
     with ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(ask, gate) for _ in range(20)]
         while sum(one.done() for one in asked) < 17:
@@ -60,14 +61,14 @@ def test_a_place_is_given_back_when_the_application_breaks_down():
     def broken(environ, start_response):
         raise RuntimeError
 
-    gate = Gate(broken, places=1)
+    gate = Gate(broken, places=1, limits=LIMITS)
     for _ in range(3):
         with pytest.raises(RuntimeError):
             ask(gate)
 
 
 def test_who_is_refused_is_told_when_to_come_back():
-    gate = Gate(Inside(), places=1)
+    gate = Gate(Inside(), places=1, limits=LIMITS)
     assert gate.places.acquire()
     waits = set()
     for _ in range(100):
@@ -82,7 +83,7 @@ def test_who_is_refused_is_told_when_to_come_back():
 
 
 def test_a_refusal_costs_less_than_a_millisecond():
-    gate = Gate(Inside(), places=1)
+    gate = Gate(Inside(), places=1, limits=LIMITS)
     assert gate.places.acquire()
     began = time.thread_time()
     for _ in range(200):
@@ -94,14 +95,14 @@ def test_a_refusal_costs_less_than_a_millisecond():
 def test_a_full_house_refuses_nothing_but_predictions(method: str, path: str):
     inside = Inside()
     inside.open.set()
-    gate = Gate(inside, places=1)
+    gate = Gate(inside, places=1, limits=LIMITS)
     assert gate.places.acquire()
     assert ask(gate, path, method)[0] == "200 OK"
     assert ask(gate, "/", "POST")[0] == "503 Service Unavailable"
 
 
 def test_healthz_asks_nobody():
-    gate = Gate(Inside(), places=1)
+    gate = Gate(Inside(), places=1, limits=LIMITS)
     assert gate.places.acquire()
     status, headers, content, _ = ask(gate, "/healthz", "GET", b"")
     assert (status, content) == ("200 OK", b'{"status": "ok"}') and headers["Cache-Control"] == "no-store"
@@ -111,18 +112,18 @@ def test_healthz_asks_nobody():
 
 @pytest.mark.parametrize(("path", "limit"), [("/api/predictImage/", 15 * 1024**2), ("/admin/login/", 2.5 * 1024**2)])
 def test_each_path_has_its_limit(path: str, limit: int):
-    assert body_limit(path) == limit
+    assert LIMITS.of(path) == limit
     inside = Inside()
     inside.open.set()
-    gate = Gate(inside, places=1)
+    gate = Gate(inside, places=1, limits=LIMITS)
     assert ask(gate, path, CONTENT_LENGTH=str(int(limit)))[0] == "200 OK"
     status, _, content, stream = ask(gate, path, CONTENT_LENGTH=str(int(limit) + 1))
     assert status == "413 Content Too Large" and json.loads(content)["limit_bytes"] == limit
-    assert ("image" in json.loads(content)) is (limit == PREDICT_BODY_BYTES)
+    assert ("image" in json.loads(content)) is (limit == LIMITS.predict)
     assert stream.tell() == 0, "nothing of it is read"
     assert inside.came == 1
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "٣", " 3", "0x10"])
 def test_a_length_that_is_no_number_is_refused(length: str):
-    assert ask(Gate(Inside(), places=1), CONTENT_LENGTH=length)[0] == "400 Bad Request"
+    assert ask(Gate(Inside(), places=1, limits=LIMITS), CONTENT_LENGTH=length)[0] == "400 Bad Request"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from breedsite.checks import file_system, sqlite_lies_on_a_disk_of_this_machine
 from breedsite.logs import Line, mask
 from breedsite.profile import Start, host_is_allowed, is_loopback, is_production, own_hosts, refusals
 
@@ -174,3 +175,21 @@ def test_passwords_of_people_are_checked(db):
     for weak in ("short", "password", "1234567890"):
         with pytest.raises(ValidationError):
             validate_password(weak)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/home/a/site.sqlite3", "ext4"), ("/mnt/my share/site.sqlite3", "nfs4"), ("/mnt/other/x", "overlay")],
+)
+def test_the_file_system_of_a_path_is_that_of_the_mount_above_it(path: str, kind: str):
+    mounts = "none / overlay rw 0 0\n/dev/sda /home ext4 rw 0 0\nserver:/x /mnt/my\\040share nfs4 rw 0 0\n"
+    assert file_system(Path(path), mounts) == kind
+
+
+def test_sqlite_on_a_network_is_warned_about(monkeypatch, settings):
+    settings.DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "/data/x"}}
+    monkeypatch.setattr("breedsite.checks.mounts", lambda: "none / overlay rw 0 0\nserver:/x /data nfs rw 0 0\n")
+    [message] = sqlite_lies_on_a_disk_of_this_machine(None)
+    assert message.id == "breedsite.W001" and "DATABASE_URL" in message.hint
+    monkeypatch.setattr("breedsite.checks.mounts", lambda: "")
+    assert sqlite_lies_on_a_disk_of_this_machine(None) == []

@@ -67,7 +67,7 @@ def test_every_refusal_is_described_with_its_codes_and_examples(document):
 
 def test_the_limits_are_said(document):
     said = document["info"]["description"]
-    for limit in ("10 MB", "50 megapixels", "32 to 16,000 pixels", "20 times", "15 MB"):
+    for limit in ("10 MB", "50 megapixels", "32 to 16,000", "20 times", "15 MB"):
         assert limit in said
 
 

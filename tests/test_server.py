@@ -19,15 +19,17 @@ from waitress.parser import HTTPRequestParser
 
 from breedsite import server
 from breedsite.server import MAX_HEADER_BYTES, Parser, Server, _limited
+from classifier.gate import BodyLimits
 from tests.live import FORM, Wire, form, part
 
 MB = 1024**2
+LIMITS = BodyLimits(predict=15 * MB)
 HEAD = b"POST /api/predictImage HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
 
 
 @contextlib.contextmanager
 def serving(application, threads: int = 4) -> Iterator[Server]:
-    one = Server(application, host="127.0.0.1", port=0, threads=threads)
+    one = Server(application, LIMITS, host="127.0.0.1", port=0, threads=threads)
     thread = threading.Thread(target=one.run)
     thread.start()
     yield one
@@ -121,7 +123,7 @@ def test_bodies_on_their_way_take_no_more_memory_than_allowed(monkeypatch):
     ],
 )
 def test_a_sender_must_be_faster_than_a_kilobyte_a_second(header_seconds, received, finished, drips):
-    parser = Parser(Server.adjustments(host="127.0.0.1", port=0, threads=1))
+    parser = Parser(Server.adjustments(LIMITS, host="127.0.0.1", port=0, threads=1))
     parser.began -= header_seconds
     parser.headers_finished, parser.body_bytes_received = finished, received
     assert parser.drips is drips
@@ -208,7 +210,7 @@ def test_aborted_uploads_leave_every_place_free(wire: Wire, active_version, pict
 
 
 def test_the_limit_of_one_path_is_not_the_limit_of_the_next():
-    adjustments = Server.adjustments(host="127.0.0.1", port=0, threads=1)
+    adjustments = Server.adjustments(LIMITS, host="127.0.0.1", port=0, threads=1)
     first, second = Parser(adjustments), Parser(adjustments)
     first.received(HEAD + b"Content-Length: 5000000\r\n\r\n")
     second.received(HEAD.replace(b"/api/predictImage", b"/admin/") + b"Content-Length: 5000000\r\n\r\n")

@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class BreedsiteConfig(AppConfig):
+    name = "breedsite"
+
+    def ready(self) -> None:
+        from breedsite import checks  # noqa: F401 - registers them

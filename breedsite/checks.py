@@ -1,0 +1,45 @@
+"""What an operator may have chosen unwisely for the site, said by `manage.py check` and before every start."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register
+
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs"}
+
+
+@register
+def sqlite_lies_on_a_disk_of_this_machine(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    database = settings.DATABASES["default"]
+    if database["ENGINE"] != "django.db.backends.sqlite3":
+        return []
+    kind = file_system(Path(database["NAME"]), mounts())
+    if kind not in NETWORK:
+        return []
+    return [
+        Warning(
+            f"The SQLite database lies on a network file system ({kind}), whose locks do not hold.",
+            hint="Set DATA_DIR to a local disk, or DATABASE_URL to a PostgreSQL server.",
+            id="breedsite.W001",
+        )
+    ]
+
+
+def mounts() -> str:
+    """/proc/mounts; empty where the system has none."""
+    try:
+        return Path("/proc/mounts").read_text()
+    except OSError:
+        return ""
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """The kind of the file system that holds `path`: that of the longest mount point above it; "" if unknown."""
+    found = {}
+    for line in mounts.splitlines():
+        _, point, kind, *_ = line.split()
+        found[Path(point.replace("\\040", " "))] = kind
+    return next((found[above] for above in (path, *path.parents) if above in found), "")
