@@ -4,18 +4,16 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
+from benchmarks.accuracy import CHANGES, measurements
 from classifier import artifact
-from classifier.engines.onnx import OnnxEngine
 from classifier.networks import torchvision_family
 from classifier.preprocess import Preprocessing
 from tests.photos import write_photos
 from trainer import dataset, starter
 from trainer.environment import SETTINGS, completed
-from trainer.evaluate import logits_of
 from trainer.fit import Fit
 from trainer.ingest import source
 from trainer.recipe import Recipe
@@ -54,10 +52,11 @@ def test_it_makes_an_artifact_that_verifies_and_answers_as_its_card_says(photos,
     assert spec.origin["split"] == {"train": 24, "validation": 3, "test": 3}
     assert [epoch["number"] for epoch in spec.origin["epochs"]] == [1, 2]
     assert spec.origin["best_epoch"] in (1, 2)
-    parts = dataset.prepare(source.records(photos), seed=RECIPE.seed)
-    assert spec.origin["dataset_fingerprint"] == parts.fingerprint
-    logits = logits_of(OnnxEngine(out / "model.onnx", threads=1), parts.test, spec.preprocessing)
-    assert int((logits.argmax(1) == np.array(parts.answers(parts.test))).sum()) == spec.quality.top1.correct
+    test, *changed = measurements(photos, out, threads=1)
+    assert test["n"] == 3
+    assert test["same_photos_as_on_the_card"]
+    assert test["same_top1_as_on_the_card"]
+    assert [line["n"] for line in changed] == [3] * (1 + len(CHANGES))
 
 
 def test_it_never_overwrites_an_artifact(photos, weights, tmp_path, small):
