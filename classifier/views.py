@@ -141,6 +141,11 @@ def shown(answer: Prediction, data: bytes) -> dict[str, Any]:
     }
 
 
+def address(request: HttpRequest) -> str:
+    """This server's own, for programs: in production what SITE_URL says, for a proxy may hide https; else as asked."""
+    return settings.SITE_URL if settings.PRODUCTION else request.build_absolute_uri("/").rstrip("/")
+
+
 def page(request: HttpRequest, *, status: int = 200, **shown: Any) -> HttpResponse:
     """The whole page; `shown` has an `answer` or a `problem` where a photo was asked about."""
     resident = predictor().current
@@ -149,7 +154,7 @@ def page(request: HttpRequest, *, status: int = 200, **shown: Any) -> HttpRespon
         card = Card(resident.identity, resident.spec)
         context |= {
             "card": card,
-            "api_url": request.build_absolute_uri(reverse("predict")),
+            "api_url": address(request) + reverse("predict"),
             "examples": range(1, len(example_pictures()) + 1),
             "page_data": {
                 "predict_url": reverse("predict"),

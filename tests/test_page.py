@@ -115,6 +115,11 @@ def test_the_lines_for_programs_have_the_address_that_was_asked(client: Client, 
     assert shown.count("http://dogs.example:8443/api/predictImage") == 2
 
 
+def test_in_production_they_have_the_address_of_the_site(client: Client, active_version, settings):
+    settings.PRODUCTION, settings.SITE_URL = True, "https://dogs.example"
+    assert text(client.get("/")).count("https://dogs.example/api/predictImage") == 2
+
+
 @pytest.mark.parametrize("snippet", ["curl", "python"])
 def test_the_lines_for_programs_work_as_they_stand(client: Client, wire, active_version, tmp_path, snippet: str):
     (tmp_path / "photo.jpg").write_bytes(encode(smooth(1)))

@@ -24,7 +24,7 @@ async function ask(file) {
   enter("working");
   say("One moment…");
   part("cancel").focus({ preventScroll: true });
-  stage.scrollIntoView({ block: "start" });
+  if (stage.getBoundingClientRect().top < 0) stage.scrollIntoView();
   try {
     const { photo, note } = await prepare(file, page.max_bytes);
     signal.throwIfAborted();
