@@ -82,7 +82,8 @@ def spec_bytes(folder: Path) -> bytes:
     file = folder / "spec.json"
     if regular_size(file) > MAX_SPEC_BYTES:
         raise ArtifactError(f"spec.json is larger than {MAX_SPEC_BYTES} bytes")
-    return file.read_bytes()
+    with readable(file):
+        return file.read_bytes()
 
 
 def parse(data: bytes) -> Spec:
@@ -136,7 +137,9 @@ def verify_digest(file: Path, expected: File) -> None:
     size = regular_size(file)
     if size != expected.bytes:
         raise ArtifactError(f"{file.name} has {size} bytes, spec.json says {expected.bytes}: the file is not whole")
-    if sha256(file) != expected.sha256:
+    with readable(file):
+        found = sha256(file)
+    if found != expected.sha256:
         raise ArtifactError(f"{file.name} is not the file that spec.json describes: its sha256 is another")
 
 
@@ -183,15 +186,22 @@ def verify_golden(engine: Engine, spec: Spec) -> None:
 
 def regular_size(file: Path) -> int:
     """Bytes of a file that is a file; a link, a folder or a device is refused."""
-    try:
+    with readable(file):
         status = file.lstat()
-    except OSError as error:
-        raise ArtifactError(f"{file.name} cannot be read from {file.parent.name}: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
         raise ArtifactError(f"{file.name} is not a regular file")
     if status.st_size > MAX_FILE_BYTES:
         raise ArtifactError(f"{file.name} is larger than {MAX_FILE_BYTES} bytes")
     return status.st_size
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """A file that is missing, forbidden or on a broken disk is a model that cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactError(f"{file.name} cannot be read from {file.parent.name}: {error.strerror}") from error
 
 
 def sha256(file: Path) -> str:

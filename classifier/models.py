@@ -56,21 +56,16 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         return self.register(spec, digest=digest, folder=folder)
 
     def register(self, spec: Spec, *, digest: str, folder: str) -> ModelVersion:
-        """The row of an installed folder. Two at once may choose the same number: the second chooses again."""
-        for attempts_left in (3, 2, 1, 0):
+        """The row of an installed folder. Of several at once that choose a number one wins, the others choose again."""
+        for _ in range(100):  # each failure is the success of another
             version = self.filter(digest=digest).first()
             if version is not None:
                 return version
             last = self.filter(name=spec.name).aggregate(last=Max("number"))["last"] or 0
-            try:
-                with transaction.atomic():
-                    return self.create(
-                        name=spec.name, number=last + 1, digest=digest, folder=folder, spec=spec.as_dict()
-                    )
-            except IntegrityError:
-                if not attempts_left:
-                    raise
-        raise AssertionError("unreachable")
+            row = {"name": spec.name, "number": last + 1, "digest": digest, "folder": folder, "spec": spec.as_dict()}
+            with suppress(IntegrityError), transaction.atomic():
+                return self.create(**row)
+        raise ArtifactError(f"{spec.name} got no number: too many versions of it are being installed")
 
 
 class ModelVersion(models.Model):

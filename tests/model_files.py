@@ -142,10 +142,12 @@ def header_of_eight_exabytes(folder: Path) -> None:
 
 @case("header would have 100000000 bytes")
 def header_of_100_megabytes(folder: Path) -> None:
-    with (folder / WEIGHTS).open("wb") as out:
-        out.write(struct.pack("<Q", 100_000_000) + b"{")
-        out.truncate(100_000_100)  # a hole: it takes no space
-    seal(folder)
+    put(folder, WEIGHTS, safetensors({}, length=100_000_000))
+
+
+@case("header would have 10000001 bytes")
+def header_past_the_limit(folder: Path) -> None:
+    put(folder, WEIGHTS, safetensors(b"{}" + b" " * 9_999_999))
 
 
 @case("header is not JSON")
@@ -340,7 +342,8 @@ def missing_spec(folder: Path) -> None:
 
 @case("spec.json is larger than")
 def spec_of_100_megabytes(folder: Path) -> None:
-    (folder / SPEC).write_bytes(b"[" + b"1," * 50_000_000 + b"1]")
+    with (folder / SPEC).open("wb") as out:
+        out.truncate(100_000_000)  # a hole: it takes no space
 
 
 @case("nested too deeply")

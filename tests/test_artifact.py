@@ -85,6 +85,20 @@ def test_it_refuses_a_hostile_model_and_says_why(model, tmp_path, name):
     assert not marker(model).exists()
 
 
+@pytest.mark.parametrize("name", ["spec.json", "model.onnx", "weights.safetensors"])
+def test_a_file_that_may_not_be_read_is_named(model, monkeypatch, name):
+    opened = Path.open
+
+    def forbidden(self, *args, **kwargs):
+        if self.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(ArtifactError, match=f"{name} cannot be read from model: Permission denied"):
+        artifact.verify(model)
+
+
 @pytest.mark.parametrize("fault", ["copy", "fsync", "rename"])
 def test_a_full_disk_leaves_nothing_behind(artifact_folder, tmp_path, monkeypatch, fault):
     def full(*args, **kwargs):

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from classifier.spec import ArtifactError
+
 PLACE = re.compile(r"""(?<![^\s"'])/[^\s"']*/""")  # the folders of an absolute path
 
 
-class EngineError(ValueError):
+class EngineError(ArtifactError):
     """A network file that the engine cannot load or run; the sentence is the runtime's own, without paths."""
 
 
