@@ -1,5 +1,6 @@
 """What the operating system knows about processes."""
 
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,12 @@ def running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def cpu_seconds(process: int) -> float:
+    """The processor time of it and of its children that have ended."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def gone(processes: Iterable[int], *, within_seconds: float = 10.0) -> bool:

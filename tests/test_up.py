@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from breedsite import up
-from tests.processes import gone
+from tests.processes import cpu_seconds, gone
 from tests.site import Site
 
 READY = r"Ready in ([\d.]+) s: (http://127\.0\.0\.1:\d+)"
@@ -58,8 +58,9 @@ def test_the_administrator_can_sign_in_and_the_second_start_makes_no_other(used)
     data, said = used
     name, password = re.search(r"name (\S+), password (\S+) ", said).groups()
     with Site(data) as site:
-        seconds = float(site.wait_for(READY)[1])
-        assert seconds < 10
+        site.wait_for(READY)
+        # Under 10 s where nothing else runs; told by the processor time, for here much else may run.
+        assert sum(cpu_seconds(process) for process in site.processes()) < 10
         connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
         connection.request("GET", "/admin/login/")
         page = connection.getresponse()
