@@ -124,7 +124,7 @@ class Launcher:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},  # or lines would wait in their pipes
                 pass_fds=self.keep_open,
                 process_group=0,  # Ctrl-C reaches the launcher alone, and the group can be killed as a whole
                 preexec_fn=partial(die_with, os.getpid()),  # safe: this process has one thread

@@ -56,22 +56,8 @@ def bring_up(launcher: Launcher, started: float) -> None:
 
 def worker(slots: int) -> tuple[str, ...]:
     """The arguments of a Celery worker with `slots` processes; gossip and mingle serve only fleets."""
-    return (
-        *(
-            "-m",
-            "celery",
-            "--quiet",
-            "--skip-checks",
-            "--app",
-            "breedsite",
-            "worker",
-            "--pool",
-            "prefork",
-            "--loglevel",
-            "INFO",
-        ),
-        *("--concurrency", str(slots), "--without-gossip", "--without-mingle"),
-    )
+    words = "-m celery --quiet --skip-checks --app breedsite worker --pool prefork --loglevel INFO"
+    return (*words.split(), "--without-gossip", "--without-mingle", "--concurrency", str(slots))
 
 
 if __name__ == "__main__":

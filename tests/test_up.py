@@ -198,3 +198,12 @@ def test_what_the_site_writes_is_its_own_users_alone(used):
     data, _ = used
     for file in data.rglob("*"):
         assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+
+
+def test_a_data_folder_with_a_long_name_has_its_socket_elsewhere(tmp_path):
+    data = tmp_path / ("a long name " * 10) / "var"
+    with Site(data) as site:
+        site.wait_for(READY)
+        site.wait_for("sweep.* succeeded")
+        assert site.stop() < 10
+    assert not list(data.rglob("*.sock"))
