@@ -15,8 +15,8 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -27,8 +27,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.utilities import Error
 
-from classifier.gate import BodyLimits, request_id
+from classifier.gate import BodyLimits, Gate, overloaded, request_id, retry_after_seconds
 from classifier.problems import document
 
 SPARE_THREADS = 8  # beyond the places for predictions: pages, the admin, refusals
@@ -79,13 +80,22 @@ class Parser(HTTPRequestParser):
         return seconds > BODY_SECONDS and self.body_bytes_received < SLOWEST * (seconds - BODY_SECONDS)
 
 
+class Overloaded(Error):
+    """Every place for predictions is taken."""
+
+    code = HTTPStatus.SERVICE_UNAVAILABLE
+
+
 class Refusal(ErrorTask):
-    """What waitress itself refuses, said as everything else is said."""
+    """What is refused before the application sees it, said as everything else is said."""
 
     def execute(self) -> None:
         error, number = self.request.error, request_id()
-        if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            problem = self.channel.adj.body_limits.refusal(self.request.path, number)
+        if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+            problem = overloaded(number)
+            self.response_headers.append(("Retry-After", str(retry_after_seconds())))
+        elif error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            problem = self.channel.server.gate.limits.refusal(self.request.path, number)
         elif error.code == HTTPStatus.INTERNAL_SERVER_ERROR:
             problem = document("internal_error", "Something went wrong here. It has been noted.", request_id=number)
         elif error.code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
@@ -99,13 +109,15 @@ class Refusal(ErrorTask):
         self.response_headers.extend(
             [
                 ("Content-Type", "application/problem+json"),
+                ("Cache-Control", "no-store"),
                 ("X-Content-Type-Options", "nosniff"),
                 ("X-Request-ID", number),
             ]
         )
-        self.set_close_on_finish()
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # then the request was read whole, and the next may come
+            self.set_close_on_finish()
+            self.channel.refused = True
         self.content_length = len(body)
-        self.channel.refused = True
         self.write(body)
 
 
@@ -114,9 +126,13 @@ class Channel(HTTPChannel):
 
     parser_class = Parser
     error_task_class = Refusal
-    refused = False
+    refused = False  # what was sent is not read to its end
     close_when_flushed: bool
     linger_until: float | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.requests_lock = threading.RLock()  # `received` holds it when `Listener.add_task` answers at once
 
     def handle_write(self) -> None:
         if self.refused and self.close_when_flushed and not self.will_close:
@@ -148,6 +164,18 @@ class Listener(TcpWSGIServer):
     """One listening address."""
 
     channel_class = Channel
+    gate: Gate
+    loop_thread: int
+
+    def add_task(self, channel: Channel) -> None:
+        """A crowd is turned away by the thread that reads: it would wait for another thread only to hear no."""
+        request = channel.requests[0]
+        reading = threading.get_ident() == self.loop_thread
+        if reading and request.error is None and request.command == "POST" and self.gate.full(request.path):
+            request.error = Overloaded("")
+            channel.service()
+        else:
+            super().add_task(channel)
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
@@ -164,16 +192,16 @@ class Listener(TcpWSGIServer):
 class Server:
     """Listens on every address of `host`; `run` returns after `stop`, which a signal handler may call."""
 
-    def __init__(
-        self, application: Callable[..., Any], limits: BodyLimits, *, host: str, port: int, threads: int
-    ) -> None:
-        adjustments = self.adjustments(limits, host=host, port=port, threads=threads)
+    def __init__(self, gate: Gate, *, host: str, port: int, threads: int) -> None:
+        adjustments = self.adjustments(gate.limits, host=host, port=port, threads=threads)
         self.map: dict[int, Any] = {}
         self.dispatcher = ThreadedTaskDispatcher()
         self.listeners = [
-            Listener(application, self.map, dispatcher=self.dispatcher, adj=adjustments, sockinfo=address)
+            Listener(gate, self.map, dispatcher=self.dispatcher, adj=adjustments, sockinfo=address)
             for address in adjustments.listen
         ]
+        for listener in self.listeners:
+            listener.gate = gate
         self.dispatcher.set_thread_count(threads)
         self.stopping = False
 
@@ -205,6 +233,8 @@ class Server:
         return [(listener.effective_host, int(listener.effective_port)) for listener in self.listeners]
 
     def run(self) -> None:
+        for listener in self.listeners:
+            listener.loop_thread = threading.get_ident()
         while not self.stopping:
             wasyncore.poll2(timeout=1.0, map=self.map)
         for listener in self.listeners:
@@ -236,7 +266,7 @@ def raise_file_limit() -> None:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "breedsite.settings")
     try:
-        from breedsite.wsgi import BODIES, PLACES, application
+        from breedsite.wsgi import application
     except ImproperlyConfigured as error:
         sys.exit(f"breedsite cannot start: {error}")
     from django.apps import apps
@@ -250,8 +280,8 @@ def main() -> None:
     raise_file_limit()
     classifier.start()
     try:
-        threads = PLACES + SPARE_THREADS
-        server = Server(application, BODIES, host=settings.HOST, port=settings.PORT, threads=threads)
+        threads = application.places + SPARE_THREADS
+        server = Server(application, host=settings.HOST, port=settings.PORT, threads=threads)
     except OSError as error:
         sys.exit(f"breedsite cannot listen on {settings.HOST}:{settings.PORT} ({error.strerror}): set PORT to another.")
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,9 +12,8 @@ from django.conf import settings  # noqa: E402 - after the settings' module has 
 
 from classifier.gate import BodyLimits, Gate  # noqa: E402
 
-# Who decodes or has the network's attention, and who waits for it.
-PLACES = settings.PREDICT_THREADS + settings.PREDICT_QUEUE
-
-BODIES = BodyLimits(predict=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-
-application = Gate(django_application, places=PLACES, limits=BODIES)
+application = Gate(
+    django_application,
+    places=settings.PREDICT_THREADS + settings.PREDICT_QUEUE,  # those at work, and those who wait for them
+    limits=BodyLimits(predict=settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
+)

@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from threading import BoundedSemaphore
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from classifier.problems import PROBLEMS, document
@@ -43,6 +43,10 @@ class BodyLimits:
         )
 
 
+def overloaded(request_id: str) -> dict[str, object]:
+    return document("overloaded", "Too many photos at once: try again in a moment.", request_id=request_id)
+
+
 def retry_after_seconds() -> int:
     """3 to 7, so that those refused together do not come back together."""
     return 3 + secrets.randbelow(5)
@@ -57,8 +61,25 @@ class Gate:
 
     def __init__(self, application: "WSGIApplication", *, places: int, limits: BodyLimits) -> None:
         self.application = application
-        self.places = BoundedSemaphore(places)
+        self.places = places
         self.limits = limits
+        self.inside = 0
+        self.lock = Lock()
+
+    def full(self, path: str) -> bool:
+        """Whether a POST to this path would be turned away now."""
+        return path in PREDICT_PATHS and self.inside >= self.places
+
+    def enter(self) -> bool:
+        with self.lock:
+            if self.inside >= self.places:
+                return False
+            self.inside += 1
+            return True
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         number = environ["breedsite.request_id"] = request_id()
@@ -73,14 +94,13 @@ class Gate:
             return refuse(start_response, self.limits.refusal(path, number), number)
         if method != "POST" or path not in PREDICT_PATHS:
             return self.application(environ, start_response)
-        if not self.places.acquire(blocking=False):
+        if not self.enter():
             drain(environ, int(length))
-            problem = document("overloaded", "Too many photos at once: try again in a moment.", request_id=number)
-            return refuse(start_response, problem, number, ("Retry-After", str(retry_after_seconds())))
+            return refuse(start_response, overloaded(number), number, ("Retry-After", str(retry_after_seconds())))
         try:
             return self.application(environ, start_response)  # Django has done the work when it returns
         finally:
-            self.places.release()
+            self.leave()
 
 
 def drain(environ: "WSGIEnvironment", length: int) -> None:

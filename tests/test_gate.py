@@ -69,7 +69,7 @@ def test_a_place_is_given_back_when_the_application_breaks_down():
 
 def test_who_is_refused_is_told_when_to_come_back():
     gate = Gate(Inside(), places=1, limits=LIMITS)
-    assert gate.places.acquire()
+    assert gate.enter()
     waits = set()
     for _ in range(100):
         status, headers, content, stream = ask(gate, body=b"y" * 100_000)
@@ -84,7 +84,7 @@ def test_who_is_refused_is_told_when_to_come_back():
 
 def test_a_refusal_costs_less_than_a_millisecond():
     gate = Gate(Inside(), places=1, limits=LIMITS)
-    assert gate.places.acquire()
+    assert gate.enter()
     began = time.thread_time()
     for _ in range(200):
         ask(gate, body=b"y" * 30_000)
@@ -96,14 +96,14 @@ def test_a_full_house_refuses_nothing_but_predictions(method: str, path: str):
     inside = Inside()
     inside.open.set()
     gate = Gate(inside, places=1, limits=LIMITS)
-    assert gate.places.acquire()
+    assert gate.enter()
     assert ask(gate, path, method)[0] == "200 OK"
     assert ask(gate, "/", "POST")[0] == "503 Service Unavailable"
 
 
 def test_healthz_asks_nobody():
     gate = Gate(Inside(), places=1, limits=LIMITS)
-    assert gate.places.acquire()
+    assert gate.enter()
     status, headers, content, _ = ask(gate, "/healthz", "GET", b"")
     assert (status, content) == ("200 OK", b'{"status": "ok"}') and headers["Cache-Control"] == "no-store"
     assert ask(gate, "/healthz", "HEAD", b"")[2] == b""
