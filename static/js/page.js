@@ -16,7 +16,12 @@ let page = readPage(document);
 let current = null; // the AbortController of the question under way
 let preview = null; // the object URL of the photo shown
 
-async function ask(file) {
+function askFirst(files) {
+  if (!files.length) return;
+  ask(files[0], files.length > 1 ? `Only the first of ${files.length} files was looked at.` : "");
+}
+
+async function ask(file, remark = "") {
   current?.abort();
   const mine = (current = new AbortController());
   const { signal } = mine;
@@ -31,9 +36,8 @@ async function ask(file) {
     const body = await predict(photo, { url: page.predict_url, token: token(), signal, onUpload: upload(), onWait });
     if (body.version.digest !== page.digest) await refreshPage(signal);
     signal.throwIfAborted();
-    enter("done");
-    show(document.getElementById("result"), { body, names: page.labels, photo: preview, note });
-    document.title = `${body.message} · breedsite`;
+    enter("done", body.message);
+    show(document.getElementById("result"), { body, names: page.labels, photo: preview, notes: [remark, note] });
   } catch (error) {
     if (signal.aborted) return;
     fail(error);
@@ -42,8 +46,9 @@ async function ask(file) {
   }
 }
 
-function enter(state) {
+function enter(state, title = "") {
   stage.dataset.state = state;
+  document.title = title ? `${title} · breedsite` : "breedsite";
   working.hidden = state !== "working";
   problem.hidden = state !== "failed";
   document.getElementById("result").hidden = state !== "done";
@@ -110,7 +115,7 @@ function token() {
 
 // --- the ways in ---
 for (const input of form.querySelectorAll("input[type='file']")) {
-  input.addEventListener("change", () => input.files.length && ask(input.files[0]));
+  input.addEventListener("change", () => askFirst(input.files));
 }
 
 form.addEventListener("submit", async (event) => {
@@ -125,7 +130,7 @@ form.addEventListener("submit", async (event) => {
 addEventListener("paste", (event) => {
   if (event.clipboardData.files.length) {
     event.preventDefault();
-    ask(event.clipboardData.files[0]);
+    askFirst(event.clipboardData.files);
   }
 });
 
@@ -146,7 +151,7 @@ addEventListener("drop", (event) => {
   if (!carriesFiles(event)) return;
   event.preventDefault();
   dragging(0);
-  ask(event.dataTransfer.files[0]);
+  askFirst(event.dataTransfer.files);
 });
 
 part("cancel").addEventListener("click", () => {

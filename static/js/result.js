@@ -3,8 +3,8 @@ import { copy } from "./copy.js";
 
 const GROWTH = 700; // milliseconds
 
-/** Replaces what `slot` shows. `names` is [{label, name}] in label order; `note` an own line beside the server's. */
-export function show(slot, { body, names, photo, note }) {
+/** Replaces what `slot` shows. `names` is [{label, name}] in label order; `notes` go beside the server's. */
+export function show(slot, { body, names, photo, notes }) {
   const blank = document.getElementById("result-template").content.cloneNode(true);
   const part = (name) => blank.querySelector(`[data-part="${name}"]`);
   const named = new Map(names.map(({ label, name }) => [label, name]));
@@ -12,9 +12,8 @@ export function show(slot, { body, names, photo, note }) {
   blank.querySelector(".result").classList.toggle("unsure", !body.sure);
   part("photo").src = photo;
   part("message").textContent = body.message;
-  const notes = [note, body.warning].filter(Boolean).join(" ");
-  part("note").textContent = notes;
-  part("note").hidden = !notes;
+  part("note").textContent = [...notes, body.warning].filter(Boolean).join(" ");
+  part("note").hidden = !part("note").textContent;
   const { name, number } = body.version;
   part("took").textContent = `${name}, version ${number}, in ${Math.round(body.elapsed_ms)} ms`;
 

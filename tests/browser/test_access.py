@@ -86,6 +86,17 @@ def test_a_keyboard_is_enough(site: Page, photo: Path):
     expect(site.locator(".all li").filter(visible=True)).to_have_count(1)
 
 
+def test_who_is_signed_in_is_answered_as_well(site: Page, live_server, client, photo: Path):
+    client.force_login(User.objects.create_user("ann"))
+    site.context.add_cookies(
+        [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}]
+    )
+    site.reload()
+    expect(site.locator("input[name=csrfmiddlewaretoken]")).to_have_count(1)
+    site.set_input_files("#photo", photo)
+    expect(site.locator("#verdict")).to_be_visible()
+
+
 def test_it_works_without_scripts(without_script: Page, active_version, photo: Path, settings):
     page = without_script
     page.goto("/")

@@ -69,6 +69,18 @@ def test_a_photo_may_be_dropped_anywhere(site: Page):
     expect(site.locator("#verdict")).to_have_text(ANSWER)
 
 
+def test_of_several_photos_the_first_is_taken_and_that_is_said(site: Page):
+    site.evaluate(
+        """bytes => {
+            const carried = new DataTransfer();
+            for (const name of ["1.jpg", "2.jpg"]) carried.items.add(new File([new Uint8Array(bytes)], name));
+            document.body.dispatchEvent(new DragEvent("drop", {bubbles: true, dataTransfer: carried}));
+        }""",
+        list(encode(smooth(2))),
+    )
+    expect(site.locator("[data-part='note']")).to_have_text("Only the first of 2 files was looked at.")
+
+
 def test_the_page_calms_down_when_the_photo_is_carried_away(site: Page):
     give(site, "dragenter", b"x")
     give(site, "dragenter", b"x", on="footer")
