@@ -24,7 +24,6 @@ class ModelVersionAdmin(admin.ModelAdmin):
     """Versions come in by `importversion` or from training: here they are looked at and activated, nothing else."""
 
     list_display = ["version", "is_active", "measured", "label_count", "trouble", "created_at", "activated_at"]
-    list_filter = ["name", "is_active"]
     search_fields = ["name", "digest"]
     fields = ["name", "number", "is_active", "created_at", "activated_at", "digest", "folder"]
     change_form_template = "admin/classifier/modelversion/change_form.html"
@@ -139,7 +138,9 @@ def card(version: ModelVersion) -> dict[str, Any]:
         "off_after": percent(spec.calibration.ece_after),
         "labels": most_wrong_first(spec),
         "record": [
-            (key.replace("_", " "), shown(value)) for key, value in spec.origin.items() if key not in SHOWN_APART
+            (key.replace("_", " "), shown(value))
+            for key, value in spec.origin.items()
+            if key not in SHOWN_APART and value is not None
         ],
     }
 
