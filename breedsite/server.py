@@ -9,7 +9,6 @@ refuses what is too much and a line of connections never forms before it.
 import contextlib
 import copy
 import functools
-import json
 import os
 import resource
 import signal
@@ -30,7 +29,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import Error
 
 from classifier.gate import BodyLimits, Gate, overloaded, request_id, retry_after_seconds
-from classifier.problems import document
+from classifier.problems import document, written
 
 SPARE_THREADS = 8  # beyond the places for predictions: pages, the admin, refusals
 MAX_HEADER_BYTES = 32 * 1024
@@ -103,12 +102,12 @@ class Refusal(ErrorTask):
             problem = document("malformed_request", sentence, request_id=number, status=int(error.code))
         else:
             problem = document("malformed_request", "This is not a request that can be read.", request_id=number)
-        body = json.dumps(problem).encode()
+        media_type, body = written(problem, path=self.request.path, accept=self.request.headers.get("ACCEPT", ""))
         status = HTTPStatus(int(str(problem["status"])))
         self.status = f"{status.value} {status.phrase}"
         self.response_headers.extend(
             [
-                ("Content-Type", "application/problem+json"),
+                ("Content-Type", media_type),
                 ("Cache-Control", "no-store"),
                 ("X-Content-Type-Options", "nosniff"),
                 ("X-Request-ID", number),

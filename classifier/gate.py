@@ -5,14 +5,13 @@ path allows is refused by its header. And no more predictions come in than there
 within a millisecond, instead of waiting in a line that nobody bounded.
 """
 
-import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from classifier.problems import PROBLEMS, document
+from classifier.problems import PROBLEMS, document, written
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -85,18 +84,20 @@ class Gate:
         number = environ["breedsite.request_id"] = request_id()
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if path == "/healthz":
-            return answer(start_response, "200 OK", {"status": "ok"}, number, head=method == "HEAD")
+            return answer(start_response, "200 OK", b'{"status": "ok"}', number, head=method == "HEAD")
         length = environ.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()):
             problem = document("malformed_request", "The Content-Length is not a number.", request_id=number)
-            return refuse(start_response, problem, number)
+            return refuse(environ, start_response, problem, number)
         if int(length[:20]) > self.limits.of(path):
-            return refuse(start_response, self.limits.refusal(path, number), number)
+            return refuse(environ, start_response, self.limits.refusal(path, number), number)
         if method != "POST" or path not in PREDICT_PATHS:
             return self.application(environ, start_response)
         if not self.enter():
             drain(environ, int(length))
-            return refuse(start_response, overloaded(number), number, ("Retry-After", str(retry_after_seconds())))
+            return refuse(
+                environ, start_response, overloaded(number), number, ("Retry-After", str(retry_after_seconds()))
+            )
         try:
             return self.application(environ, start_response)  # Django has done the work when it returns
         finally:
@@ -111,24 +112,26 @@ def drain(environ: "WSGIEnvironment", length: int) -> None:
 
 
 def refuse(
-    start_response: "StartResponse", problem: dict[str, object], number: str, *headers: tuple[str, str]
+    environ: "WSGIEnvironment",
+    start_response: "StartResponse",
+    problem: dict[str, object],
+    number: str,
+    *headers: tuple[str, str],
 ) -> list[bytes]:
     status = PROBLEMS[str(problem["code"])][0]
-    return answer(
-        start_response, f"{status} {REASONS[status]}", problem, number, *headers, media_type="application/problem+json"
-    )
+    media_type, content = written(problem, path=environ.get("PATH_INFO", ""), accept=environ.get("HTTP_ACCEPT", ""))
+    return answer(start_response, f"{status} {REASONS[status]}", content, number, *headers, media_type=media_type)
 
 
 def answer(
     start_response: "StartResponse",
     status: str,
-    body: dict[str, object],
+    content: bytes,
     number: str,
     *headers: tuple[str, str],
     media_type: str = "application/json",
     head: bool = False,
 ) -> list[bytes]:
-    content = json.dumps(body).encode()
     start_response(
         status,
         [

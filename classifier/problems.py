@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+
 PROBLEMS: dict[str, tuple[int, str]] = {
     # the request
     "malformed_request": (400, "The request could not be read"),
@@ -80,3 +83,30 @@ def document(
     if about_the_picture and code in ABOUT_THE_PICTURE:
         problem["image"] = [sentence]
     return problem
+
+
+# What a browser's own form reads where Django is not asked; elsewhere templates/error.html says the same.
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'self'">
+<title>{title} · breedsite</title>
+<link rel="stylesheet" href="/static/css/colours.css">
+<link rel="stylesheet" href="/static/css/site.css">
+<main class="lost">
+<p class="status">{status}</p>
+<h1>{title}</h1>
+<p>{detail}</p>
+<p><a class="button" href="/">Back to the start</a></p>
+<p class="small">If you ask for help, give this number: <code>{request_id}</code></p>
+</main>
+"""
+
+
+def written(problem: dict[str, object], *, path: str, accept: str) -> tuple[str, bytes]:
+    """The content type and the body of a refusal: a page for a browser's own form, JSON for programs."""
+    if path.startswith("/api") or "text/html" not in accept:
+        return "application/problem+json", json.dumps(problem).encode()
+    words = {name: html.escape(str(problem[name])) for name in ("title", "status", "detail", "request_id")}
+    return "text/html; charset=utf-8", PAGE.format(**words).encode()

@@ -1,13 +1,19 @@
 """What a person sees instead of the page that was asked for."""
 
+import json
+import re
+
 import pytest
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.http import Http404
 from django.test import Client, RequestFactory
 
 from breedsite.errors import problem_page
 from classifier import views
-from classifier.problems import PROBLEMS
+from classifier.gate import BodyLimits, overloaded
+from classifier.problems import PROBLEMS, document, written
+from tests.live import FORM, Wire, form, part
 
 
 def read(response) -> str:
@@ -49,3 +55,33 @@ def test_every_refusal_has_a_page(code: str):
     assert response.status_code == PROBLEMS[code][0] and f"<h1>{PROBLEMS[code][1]}</h1>" in page
     assert "<p>A &lt;b&gt; &amp; &quot;sentence&quot;.</p>" in page
     assert 'href="/"' in page
+
+
+def test_a_form_too_large_for_the_server_reads_a_page(wire: Wire):
+    body = form(part("image", bytes(16 * 1024**2)))
+    told = wire("POST", "/", body, content_type=FORM, accept="text/html,*/*;q=0.8")
+    assert told.status == 413 and told.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "at most 15 MB are accepted here" in told.body.decode()
+    assert wire("POST", "/api/predictImage", body, content_type=FORM, accept="text/html").json["status"] == 413
+
+
+def test_a_refusal_before_django_is_a_page_for_people_alone():
+    busy = overloaded("a-number")
+    media_type, page = written(busy, path="/", accept="text/html,application/xml;q=0.9,*/*;q=0.8")
+    assert media_type == "text/html; charset=utf-8"
+    assert b"<p>Too many photos at once: try again in a moment.</p>" in page and b"<code>a-number</code>" in page
+    for path, accept in [("/", "*/*"), ("/", ""), ("/", "application/json"), ("/api/predictImage", "text/html")]:
+        media_type, body = written(busy, path=path, accept=accept)
+        assert media_type == "application/problem+json" and json.loads(body) == busy
+
+
+def test_no_refusal_writes_markup():
+    hostile = document("malformed_request", "<script>alert(1)</script>", request_id='"><b>')
+    page = written(hostile, path="/", accept="text/html")[1]
+    assert b"<script" not in page and b"<b>" not in page
+
+
+def test_the_page_before_django_loads_files_that_exist():
+    page = written(BodyLimits(predict=1).refusal("/", "x"), path="/", accept="text/html")[1].decode()
+    named = re.findall(r'href="/static/(.+?)"', page)
+    assert named and all((settings.BASE_DIR / "static" / name).is_file() for name in named)
