@@ -151,7 +151,7 @@ def verify_weights(file: Path, spec: Spec) -> None:
     expected = spec.files[file.name].tensors
     if expected is None:
         raise ArtifactError(f"spec.json: files.{file.name}.tensors is missing")
-    for name in expected.keys() | found.keys():
+    for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             raise ArtifactError(f"{file.name}: the tensor {name!r:.80} is missing")
         if name not in expected:
