@@ -150,6 +150,13 @@ def test_the_head_has_its_own_rate_and_vectors_no_decay():
     }
 
 
+def test_a_second_cycle_rises_and_falls_again(photos):
+    training = start(photos, dataclasses.replace(RECIPE, epochs=4, cycles=2, warmup=0))
+    rates = [epoch.learning_rate for epoch in train(training, photos, SMALL)]
+    assert rates[:2] == rates[2:]
+    assert rates[0] > rates[1]
+
+
 def test_the_schedule_rises_and_falls_to_nothing():
     rates = [schedule(step, 100, 0.1) for step in range(101)]
     assert rates[0] == pytest.approx(1 / 11)

@@ -54,7 +54,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(parameter_groups(net, recipe, head=head), fused=True)
         self.steps = 0
         self.epochs_done = 0
-        self.all_steps = steps_per_epoch * recipe.epochs
+        self.cycle_steps = math.ceil(steps_per_epoch * recipe.epochs / recipe.cycles)
 
     def kept(self) -> nn.Module:
         """The network that is measured and exported: the averaged one, ready for evaluation."""
@@ -64,7 +64,7 @@ class Training:
         """One step on images (B, 3, S, S) and targets (B, K). Returns logits and loss; a NaN loss means no step."""
         recipe = self.recipe
         for group in self.optimizer.param_groups:
-            group["lr"] = group["highest"] * schedule(self.steps, self.all_steps, recipe.warmup)
+            group["lr"] = group["highest"] * schedule(self.steps % self.cycle_steps, self.cycle_steps, recipe.warmup)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = self.net(images)
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)

@@ -61,7 +61,10 @@ class Recipe:
     learning_rate: float = _field(1e-4, "Highest learning rate of all layers but the head.", low=0, high=1e3)
     head_learning_rate: float = _field(3e-4, "Highest learning rate of the head.", low=0, high=1e3)
     warmup: float = _field(
-        0.1, "Share of the steps in which the learning rate rises to its highest; a cosine follows.", low=0, high=1
+        0.1, "Share of a cycle in which the learning rate rises to its highest; a cosine follows.", low=0, high=1
+    )
+    cycles: int = _field(
+        1, "How often the learning rate rises and falls (Loshchilov & Hutter 2017, arXiv:1608.03983).", low=1, high=1000
     )
     weight_decay: float = _field(0.05, "AdamW's decay of the weights; biases and norms are spared.", low=0, high=10)
     clip_norm: float = _field(1.0, "Largest norm of a step's gradient; 0 does not clip.", low=0, high=1e6)
