@@ -217,4 +217,4 @@ def test_a_changed_byte_of_the_header_is_a_sentence_or_a_sound_header(artifact_f
 def test_the_list_of_architectures_is_the_one_of_the_networks():
     from classifier.networks import catalogue  # imports torch
 
-    assert set(catalogue.names()) == architectures.KNOWN
+    assert set(catalogue.names()) == architectures.KNOWN, f"write names.txt anew: {architectures.__doc__}"
