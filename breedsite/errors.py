@@ -6,9 +6,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
-from django.template.exceptions import TemplateDoesNotExist
 from django.template.loader import render_to_string
-from django.utils.html import escape
 from rest_framework import exceptions
 
 from classifier.gate import request_id, retry_after_seconds
@@ -57,20 +55,13 @@ def problem_page(
         response = HttpResponse(json.dumps(problem), status=status, content_type="application/problem+json")
     else:
         context = {"status": status, "title": title, "sentence": sentence, "code": code, "request_id": number}
-        response = ProblemPage(_page(request, context), status=status)
+        # Rendered without the request: it must appear when session or database are what failed.
+        response = ProblemPage(render_to_string("error.html", context), status=status)
         response.context = context
     if retry_after_seconds:
         response.headers["Retry-After"] = str(retry_after_seconds)
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _page(request: HttpRequest, context: dict[str, Any]) -> str:
-    try:
-        # A page of an error asks neither session nor database: it must appear when they are what failed.
-        return render_to_string("error.html", context)
-    except TemplateDoesNotExist:
-        return f"<!doctype html><title>{escape(context['title'])}</title><p>{escape(context['sentence'])}</p>"
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -106,7 +97,9 @@ def api_problem(exception: Exception, context: dict[str, Any]) -> HttpResponse |
         case NoActiveVersion():
             return problem_page(request, "no_active_model", retry_after_seconds=retry_after_seconds())
         case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
-            return problem_page(request, "auth_required")
+            response = problem_page(request, "auth_required")
+            response.headers["WWW-Authenticate"] = getattr(exception, "auth_header", "Session")
+            return response
         case CsrfFailed():
             return problem_page(request, "csrf_failed")
         case exceptions.PermissionDenied() | PermissionDenied():

@@ -60,6 +60,29 @@ def test_under_api_it_is_always_json(client: Client, db):
     assert response.headers["Content-Type"] == "application/problem+json" and response.json()["status"] == 404
 
 
+@pytest.fixture
+def production(settings) -> Client:
+    """A browser before the site as an https SITE_URL with one proxy sets it."""
+    settings.ALLOWED_HOSTS = ["breeds.example.org"]
+    settings.TRUSTED_PROXIES = 1
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.SECURE_SSL_REDIRECT = settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
+    settings.SECURE_HSTS_SECONDS = 31536000
+    return Client(headers={"host": "breeds.example.org"})
+
+
+def test_production_sends_plain_http_to_https(production: Client, db):
+    response = production.get("/admin/login/")
+    assert response.status_code == 301 and response.headers["Location"] == "https://breeds.example.org/admin/login/"
+    assert production.get("/readyz").status_code in {200, 503}, "a load balancer asks without a proxy"
+
+
+def test_production_behind_its_proxy_answers_with_hsts_and_secure_cookies(production: Client, db):
+    response = production.get("/admin/login/", headers={"x-forwarded-proto": "https"})
+    assert response.status_code == 200 and response.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+    assert response.cookies["csrftoken"]["secure"]
+
+
 # --- tokens of forms
 
 
