@@ -1,6 +1,6 @@
 # The two commands: `make run` starts the site, `make test` runs the whole suite. `make check` adds the linters.
 # PYTHON names another interpreter, VENV another place for the environment, TESTS what pytest is told.
-PYTHON := $(or $(PYTHON),$(shell for name in python3.11 python3.12 python3 python; do $$name -c pass 2>/dev/null && echo $$name && break; done))
+PYTHON := $(or $(PYTHON),$(shell for name in python3.11 python3.12 python3 python; do $$name -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null && echo $$name && break; done))
 VENV ?= .venv
 TESTS ?= -n auto --maxprocesses 8
 BIN := $(VENV)/bin

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SERVED = ((3, 11), (3, 12))  # what the tests run on and the pinned requirements have wheels for
+SERVED = ((3, 11), (3, 12))  # the pinned requirements have wheels for both
 VERSIONS = " or ".join(f"{major}.{minor}" for major, minor in SERVED)
 GB_NEEDED = "about 6 GB (2 GB with a CPU build of torch)"
 CHROMIUM = ("chromium", "chromium-browser")

@@ -60,3 +60,19 @@ def test_the_end_of_make_is_the_end_of_the_site(tmp_path, environment, number):
         assert len(everyone) >= 4
         os.kill(site.process.pid, number)
         assert gone(everyone, within_seconds=10)
+
+
+def test_a_program_that_is_no_fitting_python_is_passed_over(tmp_path):
+    for name, text in {"python3.11": "exit 127", "python3": f'exec "{sys.executable}" "$@"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["make", "--dry-run", "run"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHON"}
+        | {"PATH": f"{tmp_path}:{os.defpath}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\npython3.11 -m" not in done.stdout
