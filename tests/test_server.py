@@ -283,7 +283,8 @@ def data_dir(tmp_path_factory) -> Path:
 
 
 def start(data_dir: Path, **settings: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "DATA_DIR": str(data_dir), **settings}
+    own = {"DATA_DIR": str(data_dir), "DATABASE_URL": f"sqlite:///{data_dir}/site.sqlite3"}
+    environment = {**os.environ, **own, **settings}
     command = [sys.executable, "-m", "breedsite.server"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
