@@ -19,7 +19,7 @@ from pathlib import Path
 
 SERVED = ((3, 11), (3, 12))  # the pinned requirements have wheels for both
 VERSIONS = " or ".join(f"{major}.{minor}" for major, minor in SERVED)
-GB_NEEDED = "about 6 GB (2 GB with a CPU build of torch)"
+GB_NEEDED = "several GB (2 GB with a CPU build of torch)"
 CHROMIUM = ("chromium", "chromium-browser")
 
 
