@@ -96,8 +96,11 @@ def test_a_parent_named_with_a_dot_allows_its_children():
     assert is_production("https://x.org") and not is_production("http://127.0.0.1")
 
 
+NOT_KEPT = {"SITE_URL", "SECRET_KEY", "ALLOWED_HOSTS", "DJANGO_ALLOW_ASYNC_UNSAFE"}  # the last is of the browser tests
+
+
 def manage(*arguments: str, data_dir: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in os.environ.items() if key not in {"SITE_URL", "SECRET_KEY", "ALLOWED_HOSTS"}}
+    kept = {key: value for key, value in os.environ.items() if key not in NOT_KEPT}
     environment = {**kept, "DATA_DIR": str(data_dir), **settings}
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
