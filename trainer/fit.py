@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from classifier.networks import catalogue
+from classifier.networks import parts
 from classifier.preprocess import Preprocessing
 from classifier.spec import Rate
 from trainer import checkpoint
@@ -61,7 +61,7 @@ class Fit:
         self.work = work
         kept = dataclasses.replace(preprocessing, resize=recipe.photo_size, crop=recipe.photo_size)
         self.photos = load(dataset.train, dataset.labels, kept)
-        head = catalogue.family(recipe.architecture).head(net)
+        head = parts.head(net)
         self.training = Training(net, recipe, head=head, steps_per_epoch=self.photos.steps(recipe.batch_size))
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}  # epoch, loss, weights

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from classifier.networks import catalogue
+from classifier.networks import catalogue, parts
 
 
 class WeightsError(ValueError):
@@ -43,7 +43,7 @@ def warm_start(architecture: Mapping[str, Any], labels: Sequence[str], weights: 
     net = catalogue.create(architecture, label_count=len(labels))
     state = read_weights(weights)
     expected = net.state_dict()
-    head = family.head(net)
+    head = parts.head(net)
     head_tensors = [f"{head}.weight", f"{head}.bias"]
     pretrained_labels = family.pretrained_labels(name)
     for tensor in sorted(expected):

@@ -1,7 +1,7 @@
 """The architectures by name, whichever family they are of. This folder is the only place where one is named.
 
-A new family: write one file with `names`, `create`, `pretrained_labels`, `head` and `feature_layer`, add it to
-FAMILIES, and write the names anew into names.txt, which those read who may not import torch.
+A new family: write one file with `names`, `create` and `feature_layer`, add it to FAMILIES, and write names.txt anew as
+classifier/architectures.py says, for those who may not import torch.
 """
 
 from collections.abc import Mapping
@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from classifier.networks import torchvision_family
+from classifier.networks import parts, plain_nets, small_resnets, timm_family, torchvision_family
 
-FAMILIES: tuple[ModuleType, ...] = (torchvision_family,)
+# timm last: its names are known only after an import of seconds, which no other network needs.
+FAMILIES: tuple[ModuleType, ...] = (small_resnets, plain_nets, torchvision_family, timm_family)
 
 
 class UnknownArchitecture(ValueError):
@@ -39,10 +40,8 @@ def create(architecture: Mapping[str, Any], *, label_count: int) -> nn.Module:
     """The network that `architecture` describes as an artifact's spec does, with random weights.
 
     {"name": "mobilenet_v2", "head": {"kind": "linear"}} -> (B, 3, H, W) -> logits (B, label_count).
+    Raises UnknownArchitecture or parts.HeadError.
     """
-    kind = architecture.get("head", {}).get("kind")
-    if kind != "linear":
-        raise UnknownArchitecture(f"There is no head of kind {kind!r}: the kind is 'linear'.")
     name = str(architecture.get("name"))
     net: nn.Module = family(name).create(name, label_count=label_count)
-    return net
+    return parts.put_head(net, architecture.get("head", {}), label_count=label_count)

@@ -34,12 +34,6 @@ def pretrained_labels(name: str) -> tuple[str, ...]:
     return tuple(models.get_model_weights(name).DEFAULT.meta["categories"])
 
 
-def head(net: nn.Module) -> str:
-    """The name of the head: the last layer that has one output per label."""
-    layers = [name for name, part in net.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
-    return layers[-1]
-
-
 def feature_layer(net: nn.Module) -> str | None:
     """The name of the part whose output is the last feature map (B, C, h, w), None where there is none."""
     if isinstance(net, TOKEN_NETWORKS):
