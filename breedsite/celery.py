@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import Celery
 from celery.platforms import SecurityWarning
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_ready
 
 from breedsite.tether import die_with
 
@@ -24,3 +24,13 @@ app.autodiscover_tasks()
 def tether(**_: Any) -> None:
     """A worker that is killed with -9 takes its pool along; else each of them would wait for work for ever."""
     die_with(PARENT)
+
+
+@worker_ready.connect
+def reconcile(**_: Any) -> None:
+    """The parent looks after the jobs of the dead; it has no other work, and needs no message to begin."""
+    from django.conf import settings
+
+    from breedsite.jobs import Reconciler  # its models need the apps to be loaded
+
+    Reconciler(settings.RECONCILE_SECONDS).start()

@@ -192,6 +192,10 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 WORKER_SLOTS = env.int("WORKER_SLOTS", default=2)  # processes of the worker that `manage.py up` starts
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=15.0)  # how often who works on a job says that it lives
+LEASE_SECONDS = env.float("LEASE_SECONDS", default=75.0)  # of silence, after which a job is taken back
+RECONCILE_SECONDS = env.float("RECONCILE_SECONDS", default=30.0)  # how often the worker looks for forgotten jobs
+BACKOFF_SECONDS = [10, 60, 300]  # pauses of a job after the first, second and third death of its process
 
 # --- pages --------------------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en-us"

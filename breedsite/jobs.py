@@ -1,0 +1,241 @@
+"""What every kind of long work shares: the database row is the queue and the truth, Celery only the doorbell.
+
+A row is claimed by one conditional UPDATE that gives it a token; whoever holds the token beats its heart, and every
+later change asks for the token, so a process that was taken for dead can change nothing any more. `reconcile` takes
+back what the dead held and rings again for what waits: no message has to arrive for the work to be done.
+
+    class Errand(Job):
+        class Status(models.TextChoices): ...
+        status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED)
+        TASK = "errands.tasks.run_next"     # claims with Errand.objects.claim_next() until there is nothing left
+"""
+
+import logging
+import threading
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, ClassVar, Self, TypeVar
+
+from django.apps import apps
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import IntegrityError, connection, models, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from breedsite.celery import app
+
+log = logging.getLogger(__name__)
+
+J = TypeVar("J", bound="Job")
+MAX_DEATHS = 3  # in a row, without any progress between them
+LIFECYCLE = frozenset(
+    {"status", "token", "heartbeat_at", "due_at", "attempt", "deaths", "started_at", "finished_at", "failure"}
+    | {"stop_requested", "progress_done", "progress_total"}
+)
+
+
+class JobQuerySet(models.QuerySet[J]):
+    """Rows of one kind of job."""
+
+    def queued(self) -> Self:
+        """Those that wait, in the order in which they will be claimed."""
+        return self.filter(status=self.model.QUEUED).order_by("created_at", "pk")
+
+    def due(self) -> Self:
+        """Of those that wait the ones that may be claimed now: a job whose process died pauses for a while."""
+        return self.queued().filter(Q(due_at=None) | Q(due_at__lte=timezone.now()))
+
+    def held(self) -> Self:
+        """Those that a process says it is working on."""
+        return self.filter(status__in=self.model.HELD)
+
+    def stale(self, lease_seconds: float) -> Self:
+        """Of those the ones whose process has been silent for longer than the lease."""
+        limit = timezone.now() - timedelta(seconds=lease_seconds)
+        return self.held().alias(last=Coalesce("heartbeat_at", "started_at", "created_at")).filter(last__lt=limit)
+
+    def claim_next(self, **claimed: Any) -> J | None:
+        """The oldest row that is due, now ours, with a fresh token; None where nothing can be claimed.
+
+        `claimed` are further fields to set with the claim. A unique constraint that they violate means that the place
+        is taken (one training a device): nothing is claimed then.
+        """
+        while (pk := self.due().values_list("pk", flat=True).first()) is not None:
+            now = timezone.now()
+            try:
+                with transaction.atomic():
+                    won = self.model._base_manager.filter(pk=pk, status=self.model.QUEUED).update(
+                        status=self.model.AT_WORK,
+                        token=uuid.uuid4(),
+                        attempt=F("attempt") + 1,
+                        heartbeat_at=now,
+                        started_at=Coalesce("started_at", now),
+                        due_at=None,
+                        **claimed,
+                    )
+            except IntegrityError:
+                return None
+            if won:
+                return self.model._base_manager.get(pk=pk)
+        return None
+
+    def take_back(self, lease_seconds: float) -> int:
+        """Rows whose process is silent wait again, or have failed for good; how many there were."""
+        return sum(
+            job.died("The process that worked on it ended without a word, perhaps for want of memory.")
+            for job in self.stale(lease_seconds)
+        )
+
+
+class Job(models.Model):
+    """A row that some process works on. The lifecycle is changed by the verbs alone; `save` leaves it as it is."""
+
+    QUEUED: ClassVar[str] = "queued"
+    AT_WORK: ClassVar[str] = "running"  # what a claim makes of it
+    HELD: ClassVar[tuple[str, ...]] = ("running",)  # a process works on it
+    STOPPED: ClassVar[str] = "stopped"  # a person asked for the end before it came
+    FAILED: ClassVar[str] = "failed"
+    STOPPING: ClassVar[str | None] = None  # from the request to stop until its process has heard of it
+    TASK: ClassVar[str]  # the Celery task that claims and does the work
+
+    status = models.CharField(max_length=16, default="queued", db_index=True)
+    token = models.UUIDField(null=True, editable=False)  # of the process that holds it
+    heartbeat_at = models.DateTimeField(null=True, editable=False)
+    due_at = models.DateTimeField(null=True, editable=False)  # not to be claimed before
+    attempt = models.PositiveIntegerField(default=0, editable=False)  # how often it was claimed
+    deaths = models.PositiveSmallIntegerField(default=0, editable=False)  # of its process, since the last progress
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    started_at = models.DateTimeField(null=True, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
+    failure = models.TextField(blank=True, editable=False)  # a sentence for people
+    stop_requested = models.BooleanField(default=False, editable=False)
+    progress_done = models.PositiveBigIntegerField(default=0, editable=False)
+    progress_total = models.PositiveBigIntegerField(default=0, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def save(self, *, update_fields: Iterable[str] | None = None, **options: Any) -> None:
+        """A row read long ago must not bring back an old status: what exists is saved without its lifecycle."""
+        if not self._state.adding and update_fields is None:
+            names = [field.name for field in self._meta.concrete_fields if not field.primary_key]
+            update_fields = [name for name in names if name not in LIFECYCLE]
+        super().save(update_fields=update_fields, **options)
+
+    # --- the life of a job, seen by people ------------------------------------------------------------------------
+    @classmethod
+    def ring(cls) -> bool:
+        """Tell a worker that there is work. False where the broker does not answer: the reconciler rings again."""
+        try:
+            app.send_task(cls.TASK, retry=False, expires=settings.RECONCILE_SECONDS)
+        except OperationalError as error:
+            log.warning("The broker does not answer (%s); %s will be rung for again.", error, cls._meta.verbose_name)
+            return False
+        return True
+
+    @property
+    def place(self) -> int | None:
+        """1 for the next to be claimed; None for a row that does not wait."""
+        if self.status != self.QUEUED:
+            return None
+        earlier = Q(created_at__lt=self.created_at) | Q(created_at=self.created_at, pk__lt=self.pk)
+        return self._rows().filter(earlier, status=self.QUEUED).count() + 1
+
+    def stop(self) -> bool:
+        """Ask for the end: at once while it waits, else its process is told. False where it has ended already."""
+        ended: dict[str, Any] = {"status": self.STOPPED, "finished_at": timezone.now()}
+        asked: dict[str, Any] = {"stop_requested": True} | ({"status": self.STOPPING} if self.STOPPING else {})
+        done = 0
+        while not done and self.status in (self.QUEUED, *self.HELD):  # it may be claimed between the two
+            done = self._rows().filter(pk=self.pk, status=self.QUEUED).update(**ended)
+            done = done or self._rows().filter(pk=self.pk, status__in=self.HELD).update(**asked)
+            self.refresh_from_db()
+        return bool(done)
+
+    # --- for the process that holds it ----------------------------------------------------------------------------
+    def beat(self, **changes: Any) -> bool:
+        """Say that the work goes on, and how far it is. False when the row is no longer ours: stop at once, and
+        publish nothing."""
+        ours = self._change(heartbeat_at=timezone.now(), **changes)
+        if ours:
+            self.stop_requested = self._rows().values_list("stop_requested", flat=True).get(pk=self.pk)
+        return ours
+
+    def give_back(self, **changes: Any) -> bool:
+        """Wait in the queue again, at the old place, for the work is unfinished and its process has to go. Who was
+        asked to stop does not wait, but is stopped."""
+        ours = self._change(status=self.QUEUED, token=None, **changes)
+        asked = self._rows().filter(pk=self.pk, status=self.QUEUED, stop_requested=True)
+        if ours and asked.update(status=self.STOPPED, finished_at=timezone.now()):
+            self.status = self.STOPPED
+        return ours
+
+    def finish(self, status: str, failure: str = "", **changes: Any) -> bool:
+        """The end, once. False when the row is no longer ours; nothing is changed then."""
+        ends: dict[str, Any] = {"status": status, "failure": failure, "finished_at": timezone.now(), "token": None}
+        return self._change(**ends, **changes)
+
+    def died(self, reason: str) -> bool:
+        """Its process has died: wait again after a pause, or fail with the reason after so many deaths without
+        progress. False when the row is no longer ours."""
+        if self.deaths + 1 >= MAX_DEATHS and not self.stop_requested:
+            return self.finish(self.FAILED, f"It died {MAX_DEATHS} times. {reason}", deaths=MAX_DEATHS)
+        pause = settings.BACKOFF_SECONDS[min(self.deaths, len(settings.BACKOFF_SECONDS) - 1)]
+        log.warning("%s died and waits %s seconds: %s", self, pause, reason)
+        return self.give_back(deaths=self.deaths + 1, due_at=timezone.now() + timedelta(seconds=pause))
+
+    def _change(self, **changes: Any) -> bool:
+        """One UPDATE that needs our token and a status in which somebody holds the row."""
+        ours = self.token is not None and bool(
+            self._rows().filter(pk=self.pk, token=self.token, status__in=self.HELD).update(**changes)
+        )
+        if ours:
+            for field, value in changes.items():
+                setattr(self, field, value)
+        return ours
+
+    @classmethod
+    def _rows(cls) -> models.QuerySet[Self]:
+        return cls._base_manager.all()
+
+
+# --- the reconciler ---------------------------------------------------------------------------------------------------
+def kinds() -> list[type[Job]]:
+    """Every kind of job of the installed apps."""
+    return [model for model in apps.get_models() if issubclass(model, Job)]
+
+
+def reconcile() -> None:
+    """Take back what silent processes hold, and ring for what is due."""
+    for kind in kinds():
+        rows: JobQuerySet[Any] = JobQuerySet(kind)
+        rows.take_back(settings.LEASE_SECONDS)
+        if rows.due().exists():
+            kind.ring()
+
+
+class Reconciler(threading.Thread):
+    """Reconciles again and again, with a database connection of its own, whether a broker answers or not."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(name="reconciler", daemon=True)
+        self.seconds = seconds
+        self._leaving = threading.Event()
+
+    def run(self) -> None:
+        while True:
+            try:
+                reconcile()
+            except DatabaseError as error:
+                log.warning("The jobs cannot be looked at now: %s", error)
+            finally:
+                connection.close()
+            if self._leaving.wait(self.seconds):
+                return
+
+    def stop(self) -> None:
+        self._leaving.set()
