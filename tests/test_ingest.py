@@ -1,55 +1,133 @@
-import struct
+"""How sources are laid out, and what is recognised in them."""
+
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from classifier.guard import Refused
+from tests.archives import PHOTO, photos, write_zip
 from tests.photos import draw, encoded, write_photos
-from trainer.ingest import archive, folder, source
+from trainer.ingest import folder, source, table
+from trainer.ingest.layout import Layout, recognise
 from trainer.ingest.record import SourceError
 
-PHOTO = encoded(draw(0, 0))
+
+def layout(tmp_path: Path, members: dict[str, bytes], **rename: str) -> Layout:
+    return source.layout(write_zip(tmp_path / "a.zip", members), rename)
 
 
-def make_zip(file: Path, members: dict[str, bytes], **options) -> Path:
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
-        for name, data in members.items():
-            out.writestr(name, data)
-    return file
+def facts(found: Layout) -> set[tuple[str, str, str | None]]:
+    return {(record.name, record.label, record.part) for record in found.records}
 
 
 def test_a_folder_gives_its_photos_with_the_names_of_their_folders(tmp_path):
-    found = list(folder.records(write_photos(tmp_path / "photos", count=3)))
-    assert [record.name for record in found][:2] == ["chow/0.png", "chow/1.png"]
-    assert {record.label for record in found} == {"chow", "pug"}
-    assert found[0].read() == encoded(draw(0, 0))
+    found = source.layout(write_photos(tmp_path / "photos", count=3))
+    assert [record.name for record in found.records][:2] == ["chow/0.png", "chow/1.png"]
+    assert {record.label for record in found.records} == {"chow", "pug"}
+    assert found.records[0].read() == encoded(draw(0, 0))
+    assert found.sentence == "Class folders: each folder is named by its label."
 
 
 def test_a_zip_gives_the_same_records_as_the_folder(tmp_path):
-    photos = write_photos(tmp_path / "photos", count=3)
+    folder = write_photos(tmp_path / "photos", count=3)
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as out:
-        for file in photos.rglob("*.png"):
-            out.write(file, file.relative_to(photos))
-    from_folder = [(r.name, r.label, r.read()) for r in source.records(photos)]
+        for file in folder.rglob("*.png"):
+            out.write(file, file.relative_to(folder))
+    from_folder = [(r.name, r.label, r.read()) for r in source.records(folder)]
     from_zip = [(r.name, r.label, r.read()) for r in source.records(tmp_path / "photos.zip")]
     assert from_zip == from_folder
 
 
-def test_a_single_folder_around_the_class_folders_is_passed_through(tmp_path):
-    file = make_zip(tmp_path / "a.zip", {"dogs/pug/1.png": PHOTO, "dogs/chow/1.png": PHOTO})
-    assert [record.label for record in archive.records(file)] == ["chow", "pug"]
+def test_a_single_folder_around_the_others_is_passed_through_and_said(tmp_path):
+    found = layout(tmp_path, {"data/dogs/pug/1.png": PHOTO, "data/dogs/chow/1.png": PHOTO})
+    assert facts(found) == {("chow/1.png", "chow", None), ("pug/1.png", "pug", None)}
+    assert "The folder data/dogs around them was passed through." in found.sentence
 
 
-def test_what_systems_leave_behind_is_passed_over(tmp_path):
-    junk = {
-        "__MACOSX/pug/._1.png": b"",
-        "pug/.DS_Store": b"",
-        "pug/._1.png": b"",
-        "pug/Thumbs.db": b"",
-        "pug/note.txt": b"",
+def test_folders_of_parts_are_kept(tmp_path):
+    members = {
+        f"top/{part}/{label}/1.png": PHOTO for part in ("training", "Valid", "test") for label in ("chow", "pug")
     }
-    file = make_zip(tmp_path / "a.zip", {"pug/1.png": PHOTO} | junk)
-    assert [record.name for record in archive.records(file)] == ["pug/1.png"]
+    found = layout(tmp_path, members)
+    assert {(record.label, record.part) for record in found.records} == {
+        (label, part) for label in ("chow", "pug") for part in ("train", "validation", "test")
+    }
+    assert "train 2" in found.sentence and found.supplied_parts
+
+
+def test_a_label_may_be_called_test_where_no_train_is(tmp_path):
+    found = layout(tmp_path, {"test/1.png": PHOTO, "pug/1.png": PHOTO})
+    assert {record.label for record in found.records} == {"test", "pug"} and not found.supplied_parts
+
+
+def test_photos_beside_the_class_folders_are_outside(tmp_path):
+    found = layout(tmp_path, photos() | {"1.png": PHOTO, "pug/deep/er/1.png": PHOTO})
+    assert found.outside == ["1.png", "pug/deep/er/1.png"]
+
+
+def test_foreign_names_are_renamed_by_a_table_and_the_rest_is_said(tmp_path):
+    found = layout(tmp_path, photos(("cane", "gatto")), cane="dog", mucca="cow")
+    assert {record.label for record in found.records} == {"dog", "gatto"}
+    assert found.notes == (
+        "1 of 2 labels were renamed by the table.",
+        "1 names of the table occur nowhere, such as 'mucca'.",
+    )
+
+
+def test_a_renaming_table_has_two_columns():
+    assert table.renaming(b"from,to\ncane,dog\n") == {"cane": "dog"}
+    assert table.renaming("folder;label\nécureuil; squirrel\n".encode()) == {"écureuil": "squirrel"}
+    for wrong in (b"", b"cane\n", b"a,b,c\n"):
+        with pytest.raises(SourceError, match="two columns"):
+            table.renaming(wrong)
+
+
+def test_the_kaggle_layout_is_a_table_beside_train(tmp_path):
+    members = {f"train/{number}.png": PHOTO for number in range(3)} | {"test/9.png": PHOTO}
+    members["labels.csv"] = b"id,breed\n0,pug\n1,chow\n2,pug\n"
+    members["sample_submission.csv"] = b"id,affenpinscher,pug\n9,0.5,0.5\n"
+    found = layout(tmp_path, members)
+    assert facts(found) == {("train/0.png", "pug", None), ("train/1.png", "chow", None), ("train/2.png", "pug", None)}
+    assert found.outside == ["test/9.png"]
+    assert "Labels from labels.csv: the column 'breed'" in found.sentence
+
+
+def test_any_table_of_path_and_label_and_part(tmp_path):
+    members = {f"images/{number}.png": PHOTO for number in range(3)}
+    members["index.csv"] = b"label;path;split\npug;images/0.png;train\nchow;./images/1.png;val\npug;2.png;test\n"
+    assert facts(layout(tmp_path, members)) == {
+        ("images/0.png", "pug", "train"),
+        ("images/1.png", "chow", "validation"),
+        ("images/2.png", "pug", "test"),
+    }
+
+
+def test_rows_without_a_photo_are_said(tmp_path):
+    members = {"0.png": PHOTO, "1.png": PHOTO, "a.csv": b"file,label\n0.png,pug\n1.png,chow\n7.png,pug\n"}
+    assert "1 of its rows name no photo here, such as '7.png'." in layout(tmp_path, members).sentence
+
+
+def test_a_table_about_something_else_is_passed_over(tmp_path):
+    found = layout(tmp_path, photos() | {"a.csv": b"name,label\nbella,good\nrex,bad\nfido,bad\n"})
+    assert found.sentence.startswith("Class folders")
+
+
+def test_two_labels_for_one_photo_are_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"two things of 0\.png"):
+        layout(tmp_path, {"0.png": PHOTO, "a.csv": b"file,label\n0.png,pug\n0.png,chow\n"})
+
+
+def test_labels_in_two_capitals_are_kept_apart_and_told(tmp_path):
+    found = layout(tmp_path, photos(("Pug", "pug")))
+    assert found.notes == ("The labels 'Pug' and 'pug' differ in capitals alone, and are kept apart.",)
+
+
+@pytest.mark.parametrize("label", ["", "  ", "..", "a\nb", "x" * 201])
+def test_a_label_that_is_no_name_is_refused(tmp_path, label: str):
+    with pytest.raises(SourceError) as refusal:
+        layout(tmp_path, photos(), pug=label)
+    assert refusal.value.code == "bad_class_name"
 
 
 def test_links_in_a_folder_are_not_followed(tmp_path):
@@ -57,104 +135,27 @@ def test_links_in_a_folder_are_not_followed(tmp_path):
     (tmp_path / "secret.png").write_bytes(PHOTO)
     (photos / "pug" / "link.png").symlink_to(tmp_path / "secret.png")
     (photos / "linked").symlink_to(tmp_path)
-    assert [record.name for record in folder.records(photos)] == ["chow/0.png", "pug/0.png"]
+    assert [record.name for record in source.records(photos)] == ["chow/0.png", "pug/0.png"]
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("../../evil.png", "leads outside"),
-        ("/etc/evil.png", "leads outside"),
-        ("C:/evil.png", "leads outside"),
-        ("pug\\..\\evil.png", "unusable name"),
-        ("a/" * 9 + "1.png", "deeper than 8"),
-        ("pug/" + "x" * 256 + ".png", "longer than 255"),
-    ],
-)
-def test_an_archive_with_such_a_member_is_refused_with_its_name(tmp_path, name: str, reason: str):
-    file = make_zip(tmp_path / "a.zip", {"pug/1.png": PHOTO, name: PHOTO})
-    with pytest.raises(SourceError, match=reason):
-        list(archive.records(file))
-
-
-def test_a_name_that_occurs_twice_is_refused(tmp_path):
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
-        out.writestr("pug/1.png", PHOTO)
-        out.writestr("pug/1.png", PHOTO)
-    with pytest.raises(SourceError, match="occurs twice"):
-        list(archive.records(tmp_path / "a.zip"))
-
-
-def test_names_that_differ_in_case_alone_are_refused(tmp_path):
-    with pytest.raises(SourceError, match="occurs twice"):
-        list(archive.records(make_zip(tmp_path / "a.zip", {"pug/A.png": PHOTO, "pug/a.png": PHOTO})))
-
-
-def test_a_link_is_refused(tmp_path):
-    link = zipfile.ZipInfo("pug/link.png")
-    link.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
-        out.writestr(link, "/etc/passwd")
-    with pytest.raises(SourceError, match="a link or a device"):
-        list(archive.records(tmp_path / "a.zip"))
-
-
-def test_a_member_that_swells_is_refused(tmp_path):
-    with pytest.raises(SourceError, match="200 times its packed size"):
-        list(archive.records(make_zip(tmp_path / "a.zip", {"pug/1.png": bytes(5_000_000)})))
-
-
-def test_a_member_larger_than_a_photo_may_be_is_refused(tmp_path):
-    file = make_zip(tmp_path / "a.zip", {"pug/1.png": PHOTO})
-    with pytest.raises(SourceError, match="more than 10"):
-        list(archive.records(file, archive.ZipLimits(max_member_bytes=10)))
-
-
-def test_the_sum_and_the_number_of_members_are_limited(tmp_path):
-    file = make_zip(tmp_path / "a.zip", {"pug/1.png": PHOTO, "pug/2.png": PHOTO})
-    with pytest.raises(SourceError, match="unpacks to"):
-        list(archive.records(file, archive.ZipLimits(max_total_bytes=len(PHOTO))))
-    with pytest.raises(SourceError, match="2 members"):
-        list(archive.records(file, archive.ZipLimits(max_members=1)))
-
-
-def test_members_that_share_their_bytes_are_refused(tmp_path):
-    """Two entries of the directory point to one member: the trick of a zip bomb without recursion (CVE-2024-0450)."""
-    data = bytearray(make_zip(tmp_path / "a.zip", {"pug/1.png": PHOTO, "pug/2.png": PHOTO}).read_bytes())
-    second = data.rindex(b"PK\x01\x02")
-    data[second + 42 : second + 46] = struct.pack("<I", 0)  # offset of its local header
-    (tmp_path / "b.zip").write_bytes(data)
-    with pytest.raises(SourceError, match="overlaps"):
-        list(archive.records(tmp_path / "b.zip"))
-
-
-def test_an_encrypted_member_is_refused(tmp_path):
-    data = bytearray(make_zip(tmp_path / "a.zip", {"pug/1.png": PHOTO}).read_bytes())
-    data[data.rindex(b"PK\x01\x02") + 8] |= 1
-    (tmp_path / "b.zip").write_bytes(data)
-    with pytest.raises(SourceError, match="encrypted"):
-        list(archive.records(tmp_path / "b.zip"))
-
-
-def test_a_damaged_member_is_named_when_it_is_read(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
-        out.writestr("pug/1.png", PHOTO)
-    data = (tmp_path / "a.zip").read_bytes().replace(PHOTO, PHOTO[:-1] + b"x")
-    (tmp_path / "a.zip").write_bytes(data)
-    (record,) = archive.records(tmp_path / "a.zip")
-    with pytest.raises(SourceError, match=r"pug/1\.png.*cannot be read"):
-        record.read()
+def test_a_file_larger_than_a_photo_is_not_read(tmp_path):
+    photos = write_photos(tmp_path / "photos", count=1)
+    (photos / "pug" / "0.png").write_bytes(bytes(2000))
+    records = recognise(folder.listing(photos, 1999)).records
+    with pytest.raises(Refused) as refusal:
+        records[1].read()
+    assert refusal.value.code == "file_too_large"
 
 
 def test_what_is_no_dataset_is_refused_in_words(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.zip").write_text("not a zip")
-    make_zip(tmp_path / "flat.zip", {"1.png": PHOTO})
+    write_zip(tmp_path / "flat.zip", {"1.png": PHOTO})
     for path, reason in (
-        ("empty", "holds no folder"),
-        ("text.zip", "not a readable zip"),
+        ("empty", "holds no photo"),
+        ("text.zip", "not a zip archive but something else"),
         ("flat.zip", "holds no class folder"),
         ("nowhere.zip", "no file"),
     ):
         with pytest.raises(SourceError, match=reason):
-            list(source.records(tmp_path / path))
+            source.layout(tmp_path / path)

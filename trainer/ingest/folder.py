@@ -1,27 +1,40 @@
-"""A folder of class folders: `<label>/<photo>.jpg`."""
+"""A folder on this machine."""
 
-from collections.abc import Iterator
+import os
+from functools import partial
 from pathlib import Path
 
-from trainer.ingest.record import PHOTO_SUFFIXES, Record, SourceError, is_junk
+from classifier.guard import Limits, Refused
+from trainer.ingest.record import Listing, SourceError, is_junk
+
+MAX_DEPTH = 8  # folders
+MAX_FILES = 200_000
 
 
-def records(folder: Path) -> Iterator[Record]:
-    """The photos in the class folders of `folder`, in the order of their names.
-
-    Links are not followed: they may lead outside the folder. Raises SourceError when `folder` holds no class folder.
-    """
+def listing(folder: Path, max_bytes: int = Limits().max_bytes) -> Listing:
+    """The files of a folder by their paths. Links are not followed: they may lead outside. Raises SourceError."""
     if not folder.is_dir():
-        raise SourceError(f"There is no folder {folder}.")
-    labels = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
-    labels = [label for label in labels if not label.startswith(".") and not is_junk((label,))]
-    if not labels:
-        raise SourceError(
-            f"The folder {folder} holds no folder: put the photos of each label into a folder of its name."
-        )
-    for label in labels:
-        for file in sorted((folder / label).iterdir()):
-            if file.is_symlink() or not file.is_file() or file.suffix.lower() not in PHOTO_SUFFIXES:
-                continue
-            if not is_junk((label, file.name)):
-                yield Record(f"{label}/{file.name}", label, file.read_bytes)
+        raise SourceError(f"There is no folder {folder}.", "not_found")
+    files = {}
+    for place, folders, names in os.walk(folder):
+        inside = Path(place).relative_to(folder).parts
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and len(inside) < MAX_DEPTH)
+        for name in sorted(names):
+            file = Path(place, name)
+            if not is_junk((*inside, name)) and file.is_file() and not file.is_symlink():
+                files[*inside, name] = partial(_read, file, max_bytes)
+        if len(files) > MAX_FILES:
+            raise SourceError(f"The folder {folder.name} holds more than {MAX_FILES} files.", "too_many_files")
+    return Listing(folder.name, files)
+
+
+def _read(file: Path, max_bytes: int) -> bytes:
+    """The bytes of a file that is no larger than a photo may be: others are not read at all."""
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(max_bytes + 1)
+    except OSError as error:
+        raise SourceError(f"The file {file.name} cannot be read ({error.strerror}).") from error
+    if len(data) > max_bytes:
+        raise Refused("file_too_large", f"This file has more than {max_bytes / 1024**2:.0f} MB.", limit_bytes=max_bytes)
+    return data

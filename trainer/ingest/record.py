@@ -1,6 +1,6 @@
 """What every source of photos yields: one record a photo, read when it is needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -10,7 +10,11 @@ JUNK_FOLDERS = frozenset({"__MACOSX"})
 
 
 class SourceError(ValueError):
-    """A source that cannot be read as photos in class folders; the sentence names the file or member."""
+    """A source that cannot be read as a dataset; the sentence names the file or member, `code` the kind of trouble."""
+
+    def __init__(self, sentence: str, code: str = "unreadable_source") -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,25 @@ class Record:
 
     name: str  # path inside the source, with "/"
     label: str
-    read: Callable[[], bytes]
+    read: Callable[[], bytes]  # may raise SourceError or classifier.guard.Refused
+    part: str | None = None  # where the source divides its photos itself
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a source, none of them read."""
+
+    title: str  # how sentences call the source
+    files: Mapping[tuple[str, ...], Callable[[], bytes]]  # path inside the source -> reads it
+    notes: tuple[str, ...] = ()  # what a person should know about the names
 
 
 def is_junk(parts: tuple[str, ...]) -> bool:
     """Whether a path inside a source is one of those leavings, hidden files among them."""
     return parts[-1] in JUNK_NAMES or parts[-1].startswith("._") or any(part in JUNK_FOLDERS for part in parts)
+
+
+def is_photo(parts: tuple[str, ...]) -> bool:
+    """Whether the end of its name says that it is a photo."""
+    _, dot, suffix = parts[-1].rpartition(".")
+    return dot + suffix.lower() in PHOTO_SUFFIXES

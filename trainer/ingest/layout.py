@@ -1,0 +1,137 @@
+"""Which file is a photo of which label: the ways in which people lay out their datasets, recognised and stated."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from classifier.guard import Refused
+from trainer.ingest import table
+from trainer.ingest.record import Listing, Record, SourceError, is_photo
+
+Path = tuple[str, ...]
+PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+MAX_LABEL = 200  # letters
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The photos of a source with their labels, and what was recognised."""
+
+    sentence: str
+    records: list[Record]
+    outside: list[str]  # photos that have no label here
+    notes: tuple[str, ...]
+
+    @property
+    def supplied_parts(self) -> bool:
+        """Whether the source divides its photos itself."""
+        return any(record.part for record in self.records)
+
+
+def recognise(listing: Listing, rename: Mapping[str, str] | None = None) -> Layout:
+    """Find the layout of a source; `rename` gives labels other names than their folders. Raises SourceError."""
+    files, top = _without_top(listing.files)
+    photos = {path: read for path, read in files.items() if is_photo(path)}
+    if not photos:
+        raise SourceError(f"{listing.title} holds no photo (JPEG, PNG or WebP).", "no_images")
+    sentence, placed = _by_table(files, photos) or _by_folders(photos, listing.title)
+    labels = {label for label, _ in placed.values()}
+    renamed = {label: _label(dict(rename or {}).get(label, label)) for label in sorted(labels)}
+    records = [
+        Record("/".join(path), renamed[label], photos[path], part) for path, (label, part) in sorted(placed.items())
+    ]
+    return Layout(
+        sentence=f"{sentence}{f' The folder {top} around them was passed through.' if top else ''}",
+        records=records,
+        outside=["/".join(path) for path in sorted(photos.keys() - placed.keys())],
+        notes=(*listing.notes, *_notes(renamed, rename or {})),
+    )
+
+
+def _without_top(files: Mapping[Path, Callable[[], bytes]]) -> tuple[dict[Path, Callable[[], bytes]], str]:
+    """The files without the single folders around them all, where at least one folder is left under these."""
+    found, top = dict(files), []
+    while found and len({path[0] for path in found}) == 1 and all(len(path) > 2 for path in found):
+        if next(iter(found))[0].lower() in PART_NAMES:
+            break
+        top.append(next(iter(found))[0])
+        found = {path[1:]: read for path, read in found.items()}
+    return found, "/".join(top)
+
+
+def _by_table(
+    files: Mapping[Path, Callable[[], bytes]], photos: Iterable[Path]
+) -> tuple[str, dict[Path, tuple[str, str | None]]] | None:
+    """Labels from a CSV file beside the photos, where one of its columns names them."""
+    photos = list(photos)
+    for path in sorted(
+        (path for path in files if path[-1].lower().endswith(".csv")), key=lambda path: (len(path), path)
+    ):
+        name = "/".join(path)
+        try:
+            data = files[path]()
+        except Refused as refused:
+            raise SourceError(f"{name}: {refused}", refused.code) from refused
+        if found := table.placed(data, photos):
+            parts = {PART_NAMES.get((part or "").strip().lower()) for _, part in found.rows.values()}
+            divided = None not in parts and "train" in parts
+            sentence = (
+                f"Labels from {name}: the column {found.label_column!r} for the photo that {found.photo_column!r} names"
+                + (f", divided by {found.part_column!r}." if divided else ".")
+            )
+            if found.missing:
+                sentence += f" {len(found.missing)} of its rows name no photo here, such as {found.missing[0]!r}."
+            rows = {
+                photo: (label, PART_NAMES[str(part).strip().lower()] if divided else None)
+                for photo, (label, part) in found.rows.items()
+            }
+            return sentence, rows
+    return None
+
+
+def _by_folders(photos: Iterable[Path], title: str) -> tuple[str, dict[Path, tuple[str, str | None]]]:
+    photos = list(photos)
+    divided = {path: PART_NAMES[path[0].lower()] for path in photos if path[0].lower() in PART_NAMES and len(path) == 3}
+    if "train" in divided.values():
+        parts = Counter(divided.values())
+        sentence = "Class folders within folders of parts: " + ", ".join(
+            f"{part} {count}" for part, count in parts.items()
+        )
+        return sentence + ".", {path: (path[1], part) for path, part in divided.items()}
+    placed: dict[Path, tuple[str, str | None]] = {path: (path[0], None) for path in photos if len(path) == 2}
+    if not placed:
+        raise SourceError(
+            f"{title} holds no class folder: put the photos of each label into a folder of its name, "
+            "or a CSV file with the columns path and label beside them.",
+            "no_images",
+        )
+    return "Class folders: each folder is named by its label.", placed
+
+
+def _label(text: str) -> str:
+    """A label as it is kept: in one spelling, without spaces at its ends. Raises SourceError."""
+    label = unicodedata.normalize("NFC", text).strip()
+    if not label or label in (".", "..") or any(unicodedata.category(letter)[0] == "C" for letter in label):
+        raise SourceError(f"The label {text!r} is not a name.", "bad_class_name")
+    if len(label) > MAX_LABEL:
+        raise SourceError(f"The label {label[:40]!r}… is longer than {MAX_LABEL} letters.", "bad_class_name")
+    return label
+
+
+def _notes(renamed: Mapping[str, str], rename: Mapping[str, str]) -> list[str]:
+    notes = []
+    if rename:
+        used = sorted(name for name in rename if name in renamed)
+        notes.append(f"{len(used)} of {len(renamed)} labels were renamed by the table.")
+        if unused := sorted(set(rename) - set(used)):
+            notes.append(f"{len(unused)} names of the table occur nowhere, such as {unused[0]!r}.")
+    folded: dict[str, str] = {}
+    for label in sorted(set(renamed.values())):
+        if (twin := folded.setdefault(label.casefold(), label)) != label:
+            notes.append(f"The labels {twin!r} and {label!r} differ in capitals alone, and are kept apart.")
+    return notes
