@@ -172,6 +172,7 @@ CACHES = {
     }
 }
 VERSIONS_DIR = DATA_DIR / "versions"
+DATASETS_DIR = DATA_DIR / "datasets"
 
 # --- predicting ---------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))

@@ -1,0 +1,167 @@
+"""A dataset: photos with labels, divided once, and never changed after a network was trained on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import IntegrityError, models, transaction
+from django.db.models import Count, Max
+
+from breedsite.jobs import Job, JobQuerySet
+from trainer.ingest.record import Record, SourceError
+from trainer.split import PARTS
+
+NAME = RegexValidator(r"^[a-z0-9][a-z0-9_-]{0,63}\Z", "Use small letters, digits, hyphens and underscores, at most 64.")
+
+
+class DatasetQuerySet(JobQuerySet["Dataset"]):
+    def ready(self) -> DatasetQuerySet:
+        """Those that can be trained on."""
+        return self.filter(status=Dataset.Status.READY)
+
+    def named(self, name: str) -> Dataset:
+        """The dataset that a person means by NAME (its newest ready version) or NAME:NUMBER.
+
+        Raises DoesNotExist with a sentence.
+        """
+        label, _, number = name.partition(":")
+        of_name = self.ready().filter(name=label).order_by("-number")
+        if number:
+            of_name = of_name.filter(number=int(number)) if number.isdecimal() and len(number) < 10 else self.none()
+        if (dataset := of_name.first()) is None:
+            known = ", ".join(map(str, self.ready().order_by("name", "number"))) or "none"
+            raise self.model.DoesNotExist(f"There is no dataset {name!r}. Ready: {known}.")
+        return dataset
+
+    def enqueue(self, name: str, source_path: Path, **fields: Any) -> Dataset:
+        """A new row with the next number of its name, waiting to be imported; a worker is rung for after the commit."""
+        for _ in range(100):  # each failure is the success of another
+            last = self.filter(name=name).aggregate(last=Max("number"))["last"] or 0
+            with suppress(IntegrityError), transaction.atomic():
+                dataset = self.create(name=name, number=last + 1, source_path=str(source_path), **fields)
+                transaction.on_commit(self.model.ring)
+                return dataset
+        raise SourceError(f"{name} got no number: too many datasets of this name are being imported.")
+
+
+class Dataset(Job):
+    """One version of a dataset: imported once, then read alone."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "queued"
+        IMPORTING = "importing", "importing"
+        READY = "ready", "ready"
+        REFUSED = "refused", "refused"  # the photos must be mended first: the report says what
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
+    AT_WORK: ClassVar[str] = Status.IMPORTING
+    HELD: ClassVar[tuple[str, ...]] = (Status.IMPORTING,)
+    STOPPED: ClassVar[str] = Status.CANCELLED
+    TASK: ClassVar[str] = "trainer.tasks.import_datasets"
+    ACTIVE: ClassVar[frozenset[str]] = frozenset({Status.QUEUED, Status.IMPORTING})
+    TERMINAL: ClassVar[frozenset[str]] = frozenset(Status) - ACTIVE
+
+    class SourceKind(models.TextChoices):
+        UPLOAD = "upload", "zip sent by the browser"
+        SERVER = "server", "folder or zip on the server"
+        BUILTIN = "builtin", "built-in set"
+
+    name = models.CharField(max_length=64, validators=[NAME])
+    number = models.PositiveIntegerField()
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED, db_index=True)
+    source_kind = models.CharField("source", max_length=16, choices=SourceKind.choices)
+    source_name = models.CharField("from", max_length=255, help_text="the name of the file, folder or set")
+    source_path = models.CharField(max_length=1000, help_text="where the import reads it")
+    options = models.JSONField(default=dict, help_text="fractions, seed and other names for labels")
+    labels = models.JSONField(default=list, help_text="in the order of a network's outputs")
+    fingerprint = models.CharField(max_length=64, blank=True, help_text="sha256 of pixels, labels and parts")
+    report = models.JSONField(default=dict, help_text="what is in it and what is wrong with it")
+    counts = models.JSONField(default=dict, help_text="photos of each part")
+    folder = models.CharField(max_length=100, blank=True, help_text="inside DATASETS_DIR")
+    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+
+    objects = DatasetQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        constraints = [models.UniqueConstraint(fields=["name", "number"], name="one_dataset_a_number")]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.number}"
+
+    @property
+    def path(self) -> Path:
+        return Path(settings.DATASETS_DIR) / self.folder
+
+    def records(self, part: str) -> Iterator[Record]:
+        """The photos of a part in the order of their pixels' digests, without those excluded. What `read` gives was
+        checked against its digest: it raises SourceError, with the name, for a file that changed or is gone."""
+        assert part in PARTS
+        photos = self.photos.filter(part=part, excluded=False).order_by("pixels", "pk")
+        for photo in photos.iterator(chunk_size=2000):
+            yield Record(photo.name, photo.label, partial(read, photo.file(self.path), photo.sha256, photo.name), part)
+
+    def count_photos(self) -> dict[str, int]:
+        """Photos of each part, without those excluded."""
+        rows = self.photos.filter(excluded=False).values_list("part").annotate(Count("pk"))
+        return {part: dict(rows).get(part, 0) for part in PARTS}
+
+
+class Photo(models.Model):
+    """One photo of a dataset; its file is named by its content."""
+
+    class Part(models.TextChoices):
+        TRAIN = "train", "train"
+        VALIDATION = "validation", "validation"
+        TEST = "test", "test"
+
+    dataset = models.ForeignKey(Dataset, models.CASCADE, related_name="photos", db_index=False)
+    label = models.CharField(max_length=255)
+    part = models.CharField(max_length=16, choices=Part.choices)
+    sha256 = models.CharField(max_length=64)  # of the file
+    suffix = models.CharField(max_length=5)  # of the file: .jpg, .png, .webp
+    pixels = models.CharField(max_length=64)  # SHA-256 of the decoded picture
+    phash = models.CharField(max_length=16)  # 64 bits in hexadecimal
+    group = models.PositiveIntegerField()  # duplicates and near duplicates have the same
+    flag = models.CharField(max_length=16, blank=True)  # why a person should look at it
+    name = models.CharField(max_length=2000)  # in the source: text, never a path of ours
+    bytes = models.PositiveIntegerField()
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    excluded = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["pk"]
+        indexes = [
+            models.Index(fields=["dataset", "id"], name="photo_page"),
+            models.Index(fields=["dataset", "label", "id"], name="photo_label_page"),
+            models.Index(fields=["dataset", "part", "label", "id"], name="photo_part_page"),
+            models.Index(fields=["dataset", "flag", "id"], name="photo_flag_page"),
+            models.Index(fields=["dataset", "part", "excluded", "pixels"], name="photo_records"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def file(self, folder: Path) -> Path:
+        """Where it lies in the folder of its dataset."""
+        return folder / self.sha256[:2] / f"{self.sha256}{self.suffix}"
+
+
+def read(file: Path, sha256: str, name: str) -> bytes:
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError as error:
+        raise SourceError(f"The photo {name} is gone: {file.name} is not in the dataset's folder any more.") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise SourceError(f"The photo {name} has changed since it was imported: {file.name} is not what it was.")
+    return data
