@@ -16,7 +16,20 @@ def test_the_latest_state_comes_back_and_the_last_two_are_kept(tmp_path):
         checkpoint.save(tmp_path, state(epoch), epoch=epoch)
     assert checkpoint.latest(tmp_path)["steps"] == 3
     assert torch.equal(checkpoint.latest(tmp_path)["net"]["weight"], state(3)["net"]["weight"])
-    assert [file.name for file in sorted(tmp_path.iterdir())] == ["epoch-00002.checkpoint", "epoch-00003.checkpoint"]
+    assert [file.name for file in sorted(tmp_path.iterdir())] == [
+        "epoch-00002-step-0000000.checkpoint",
+        "epoch-00003-step-0000000.checkpoint",
+    ]
+
+
+def test_the_newest_of_several_folders_comes_back(tmp_path):
+    for name, epoch, step in (("attempt-1", 2, 0), ("attempt-2", 1, 7), ("attempt-3", 1, 0)):
+        checkpoint.save(tmp_path / name, state(10 * epoch + step), epoch=epoch, step=step)
+    folders = [tmp_path / f"attempt-{number}" for number in (1, 2, 3, 4)]
+    assert checkpoint.latest(*folders)["steps"] == 20
+    assert checkpoint.latest(*folders[1:])["steps"] == 17
+    checkpoint.save(folders[3], state(99), epoch=2)
+    assert checkpoint.latest(*folders)["steps"] == 99
 
 
 def test_an_empty_folder_has_none(tmp_path):
@@ -46,7 +59,7 @@ def test_a_write_that_fails_leaves_the_good_one_and_no_rest(tmp_path, monkeypatc
         with pytest.raises(OSError, match="No space left"):
             checkpoint.save(tmp_path, state(2), epoch=2)
     assert checkpoint.latest(tmp_path)["steps"] == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["epoch-00001.checkpoint"]
+    assert [file.name for file in tmp_path.iterdir()] == ["epoch-00001-step-0000000.checkpoint"]
 
 
 def test_a_payload_that_would_run_code_is_not_run(tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from tests.photos import make_records
 from trainer import checkpoint
 from trainer.data import load
 from trainer.fit import deterministic
-from trainer.loop import Diverged, Training, parameter_groups, schedule, train
+from trainer.loop import Diverged, Epoch, Step, Training, parameter_groups, progress, schedule, train
 from trainer.recipe import Recipe
 
 LABELS = ("chow", "pug", "samoyed")
@@ -93,6 +94,26 @@ def test_a_resumed_training_ends_with_the_same_bits(photos, tmp_path, stop_after
     ]
 
 
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 5, 8])
+def test_a_training_stopped_within_an_epoch_ends_with_the_same_bits_and_figures(photos, tmp_path, stop_after: int):
+    """R5: thirty photos in batches of eight are four steps an epoch."""
+    whole = start(photos)
+    steps = list(progress(whole, photos, SMALL))
+    stopped = start(photos)
+    before = list(itertools.islice(progress(stopped, photos, SMALL), stop_after))
+    checkpoint.save(tmp_path, stopped.state(), epoch=stopped.epochs_done, step=stopped.sums.steps)
+    resumed = start(photos)
+    torch.rand(7)
+    resumed.restore(checkpoint.latest(tmp_path))
+    rest = list(progress(resumed, photos, SMALL))
+    assert bits(resumed) == bits(whole)
+    assert [figures(one) for one in before + rest] == [figures(one) for one in steps]
+
+
+def figures(one: Step | Epoch) -> dict:
+    return {name: value for name, value in dataclasses.asdict(one).items() if "second" not in name}
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(photos):
     with pytest.raises(ValueError, match="another recipe"):
         start(photos).restore(start(photos, dataclasses.replace(RECIPE, epochs=5)).state())
@@ -130,6 +151,17 @@ def test_one_step_that_is_not_finite_is_skipped_and_counted(photos, monkeypatch)
     assert first.skipped_steps == 1
     assert math.isfinite(first.loss)
     assert all(torch.isfinite(parameter).all() for parameter in training.kept().parameters())
+
+
+def test_more_than_one_in_a_hundred_steps_that_are_not_finite_stop_it(photos):
+    for steps, allowed in ((400, 4), (50, 2)):
+        training = start(photos)
+        training.steps_per_epoch = steps
+        for _ in range(allowed):
+            training.count(math.nan, 0, 8, 0.1)
+            training.count(1.0, 8, 8, 0.1)
+        with pytest.raises(Diverged, match="epoch 1"):
+            training.count(math.nan, 0, 8, 0.1)
 
 
 def test_the_average_follows_the_weights_from_behind(photos):

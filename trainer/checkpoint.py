@@ -22,10 +22,13 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be read back; the sentence names the file."""
 
 
-def save(folder: Path, state: dict[str, Any], *, epoch: int) -> Path:
-    """Write the state after `epoch` epochs and keep the last two. Raises OSError when the disk is full."""
+def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int = 0) -> Path:
+    """Write the state after `epoch` whole epochs and `step` steps of the next, and keep the last two.
+
+    Raises OSError when the disk is full.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"epoch-{epoch:05d}.checkpoint"
+    file = folder / f"epoch-{epoch:05d}-step-{step:07d}.checkpoint"
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
@@ -50,9 +53,10 @@ def load(file: Path) -> dict[str, Any]:
     return state
 
 
-def latest(folder: Path) -> dict[str, Any] | None:
-    """The newest readable state of a folder, None where there is none; a damaged one is reported and passed over."""
-    for file in reversed(_all(folder)):
+def latest(*folders: Path) -> dict[str, Any] | None:
+    """The newest readable state in the folders, of two equally new ones that of the last folder; None where there is
+    none. A damaged one is reported and passed over."""
+    for file in sorted((file for folder in folders for file in _all(folder)), key=lambda file: file.name)[::-1]:
         try:
             return load(file)
         except CheckpointError as error:

@@ -25,10 +25,11 @@ class Photos:
     labels: Tensor  # int64 (N,)
     label_count: int
 
-    def batches(self, batch_size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every photo once, in an order that depends on (seed, epoch): pixels (B, H, W, 3) and labels (B,)."""
+    def batches(self, batch_size: int, seed: int, epoch: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every photo once, in an order that depends on (seed, epoch), from the batch `first` (0, 1, ...) on: pixels
+        (B, H, W, 3) and labels (B,)."""
         order = torch.randperm(len(self.labels), generator=generator(seed, epoch))
-        for indices in order.split(batch_size):
+        for indices in order.split(batch_size)[first:]:
             yield self.pixels[indices], self.labels[indices]
 
     def steps(self, batch_size: int) -> int:

@@ -7,7 +7,7 @@ test photos are not touched here.
 import copy
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from trainer.calibrate import fit_temperature
 from trainer.data import load
 from trainer.dataset import Dataset
 from trainer.evaluate import logits_of, loss_of, top, torch_forward
-from trainer.loop import Epoch, Training, train
+from trainer.loop import Epoch, Step, Training, progress
 from trainer.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,17 @@ class Measured:
 
 class Fit:
     """A training on its way in the folder `work`, which holds its last two checkpoints. A new Fit of the same folder
-    goes on after the last complete epoch, with the same result."""
+    goes on after the newest of them, with the same result; so does one that names it among the `earlier` folders."""
 
     def __init__(
-        self, net: nn.Module, dataset: Dataset, recipe: Recipe, preprocessing: Preprocessing, *, work: Path
+        self,
+        net: nn.Module,
+        dataset: Dataset,
+        recipe: Recipe,
+        preprocessing: Preprocessing,
+        *,
+        work: Path,
+        earlier: Sequence[Path] = (),
     ) -> None:
         deterministic()
         self.started = copy.deepcopy(net.state_dict())
@@ -65,26 +72,38 @@ class Fit:
         self.training = Training(net, recipe, head=head, steps_per_epoch=self.photos.steps(recipe.batch_size))
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {}  # epoch, loss, weights
-        state = checkpoint.latest(work)
+        state = checkpoint.latest(*earlier, work)
         if state is not None:
             self.training.restore(state["training"])
             self.history, self.best = state["history"], state["best"]
-            log.info("going on after epoch %d", self.training.epochs_done)
+            done = self.training
+            log.info("going on after epoch %d, step %d", done.epochs_done, done.sums.steps)
 
     def epochs(self) -> Iterator[Measured]:
         """The epochs that are left, each saved before it is yielded. Raises loop.Diverged."""
+        return (one for one in self.progress() if isinstance(one, Measured))
+
+    def progress(self) -> Iterator[Step | Measured]:
+        """The steps and epochs that are left. Raises loop.Diverged, or OSError when the disk is full."""
         answers = np.array(self.dataset.answers(self.dataset.validation))
-        for epoch in train(self.training, self.photos, self.preprocessing):
+        for one in progress(self.training, self.photos, self.preprocessing):
+            if isinstance(one, Step):
+                yield one
+                continue
             net = self.training.kept()
             logits = logits_of(torch_forward(net), self.dataset.validation, self.preprocessing)
-            measured = Measured(epoch, loss_of(logits, answers), top(logits, answers, 1))
+            measured = Measured(one, loss_of(logits, answers), top(logits, answers, 1))
             self.history.append(measured.as_dict())
             if not self.best or measured.validation_loss < self.best["loss"]:
                 weights = copy.deepcopy(net.state_dict())
-                self.best = {"epoch": epoch.number, "loss": measured.validation_loss, "weights": weights}
-            state = {"training": self.training.state(), "history": self.history, "best": self.best}
-            checkpoint.save(self.work, state, epoch=epoch.number)
+                self.best = {"epoch": one.number, "loss": measured.validation_loss, "weights": weights}
+            self.save()
             yield measured
+
+    def save(self) -> None:
+        """Write a checkpoint, in the middle of an epoch or at its end. Raises OSError when the disk is full."""
+        state = {"training": self.training.state(), "history": self.history, "best": self.best}
+        checkpoint.save(self.work, state, epoch=self.training.epochs_done, step=self.training.sums.steps)
 
     def best_net(self) -> tuple[nn.Module, dict[float, float]]:
         """The network of the best epoch, blended with the one it started from as validation likes it best, and the

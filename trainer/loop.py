@@ -4,11 +4,13 @@
     for epoch in train(training, photos, preprocessing):
         ...  # store it, print it, measure training.kept(), save training.state(), or stop by not asking for the next
 
-Every draw comes from (seed, epoch, step), and `Training.state()` holds everything else, so a training that goes on from
-a checkpoint ends with the same bits on the same processor, torch build and number of threads.
+`progress` gives every step as well, after which the state may be saved too. Every draw comes from (seed, epoch, step),
+and `Training.state()` holds everything else, so a training that goes on from a checkpoint, in the middle of an epoch or
+not, ends with the same bits on the same processor, torch build and number of threads.
 """
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -25,10 +27,34 @@ from trainer.data import Photos
 from trainer.recipe import Recipe
 
 MAX_NONFINITE_IN_A_ROW = 3
+MAX_NONFINITE = 0.01  # of the steps of an epoch, where that is more than two
 
 
 class Diverged(ArithmeticError):
     """The loss became infinite or NaN again and again; the sentence names epoch, step and learning rate."""
+
+
+@dataclass
+class Sums:
+    """What the steps of the epoch under way have brought so far."""
+
+    steps: int = 0
+    loss: float = 0.0  # times photos
+    right: int = 0
+    seen: int = 0  # photos
+    skipped: int = 0  # steps whose gradient was not finite
+    skipped_in_a_row: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its number in the epoch (1, 2, ...), its loss (NaN where it was skipped) and its learning rate."""
+
+    epoch: int
+    number: int
+    loss: float
+    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,8 @@ class Training:
         self.optimizer = torch.optim.AdamW(parameter_groups(net, recipe, head=head), fused=True)
         self.steps = 0
         self.epochs_done = 0
+        self.sums = Sums()
+        self.steps_per_epoch = steps_per_epoch
         self.cycle_steps = math.ceil(steps_per_epoch * recipe.epochs / recipe.cycles)
 
     def kept(self) -> nn.Module:
@@ -97,6 +125,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "epochs_done": self.epochs_done,
+            "sums": dataclasses.asdict(self.sums),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -109,47 +138,68 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps = state["steps"]
         self.epochs_done = state["epochs_done"]
+        self.sums = Sums(**state["sums"])
+
+    def count(self, loss: float, right: int, seen: int, seconds: float) -> Step:
+        """Add a step to the sums. Raises Diverged when too many of them were skipped."""
+        sums = self.sums
+        sums.steps += 1
+        sums.right += right
+        sums.seen += seen
+        sums.seconds += seconds
+        if math.isfinite(loss):
+            sums.loss, sums.skipped_in_a_row = sums.loss + loss * seen, 0
+        else:
+            sums.skipped, sums.skipped_in_a_row = sums.skipped + 1, sums.skipped_in_a_row + 1
+        rate = self.optimizer.param_groups[0]["lr"]
+        many = sums.skipped > max(2, MAX_NONFINITE * self.steps_per_epoch)
+        if many or sums.skipped_in_a_row == MAX_NONFINITE_IN_A_ROW:
+            raise Diverged(
+                f"The loss became NaN at epoch {self.epochs_done + 1}, step {sums.steps} (learning rate {rate:g}): "
+                "try a smaller learning rate."
+            )
+        return Step(epoch=self.epochs_done + 1, number=sums.steps, loss=loss, learning_rate=rate)
+
+    def end_epoch(self) -> Epoch:
+        """Close the sums."""
+        sums, self.sums = self.sums, Sums()
+        self.epochs_done += 1
+        return Epoch(
+            number=self.epochs_done,
+            loss=sums.loss / max(sums.seen, 1),
+            accuracy=sums.right / max(sums.seen, 1),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            skipped_steps=sums.skipped,
+            seconds=sums.seconds,
+            images_per_second=sums.seen / sums.seconds,
+        )
 
 
 def train(training: Training, photos: Photos, preprocessing: Preprocessing) -> Iterator[Epoch]:
     """The epochs that are left to do. Raises Diverged."""
+    return (one for one in progress(training, photos, preprocessing) if isinstance(one, Epoch))
+
+
+def progress(training: Training, photos: Photos, preprocessing: Preprocessing) -> Iterator[Step | Epoch]:
+    """The steps that are left to do, and after the last one of each epoch the epoch. Raises Diverged."""
     recipe = training.recipe
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     while training.epochs_done < recipe.epochs:
-        started = time.monotonic()
         training.net.train()
         if recipe.batch_norm == "frozen":
             freeze_statistics(training.net)
-        losses, right, seen, skipped, in_a_row = 0.0, 0, 0, 0, 0
-        for step, (pixels, labels) in enumerate(photos.batches(recipe.batch_size, recipe.seed, training.epochs_done)):
-            draws = generator(recipe.seed, training.epochs_done, step)
+        epoch, began = training.epochs_done, time.monotonic()
+        for pixels, labels in photos.batches(recipe.batch_size, recipe.seed, epoch, first=training.sums.steps):
+            draws = generator(recipe.seed, epoch, training.sums.steps)
             torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))  # dropout draws from the global generator
             images = (augment(pixels, recipe, draws) - mean) / std  # (B, 3, S, S)
             targets = F.one_hot(labels, photos.label_count).float()  # (B, K)
             images, targets = mixup(images, targets, recipe.mixup, draws)
             logits, loss = training.step(images.contiguous(memory_format=torch.channels_last), targets)
-            right += int((logits.argmax(1) == labels).sum())
-            seen += len(labels)
-            if math.isfinite(loss):
-                losses, in_a_row = losses + loss * len(labels), 0
-                continue
-            skipped, in_a_row = skipped + 1, in_a_row + 1
-            if in_a_row == MAX_NONFINITE_IN_A_ROW:
-                raise Diverged(
-                    f"The loss became NaN at epoch {training.epochs_done + 1}, step {step + 1} "
-                    f"(learning rate {training.optimizer.param_groups[0]['lr']:g}): try a smaller learning rate."
-                )
-        training.epochs_done += 1
-        seconds = time.monotonic() - started
-        yield Epoch(
-            number=training.epochs_done,
-            loss=losses / max(seen, 1),
-            accuracy=right / max(seen, 1),
-            learning_rate=training.optimizer.param_groups[0]["lr"],
-            skipped_steps=skipped,
-            seconds=seconds,
-            images_per_second=seen / seconds,
-        )
+            right = int((logits.argmax(1) == labels).sum())
+            yield training.count(loss, right, len(labels), time.monotonic() - began)
+            began = time.monotonic()
+        yield training.end_epoch()
 
 
 def parameter_groups(net: nn.Module, recipe: Recipe, *, head: str) -> list[dict[str, Any]]:
