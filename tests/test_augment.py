@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.photos import draw
-from trainer.augment import affine, augment, colour, generator, mixup
+from trainer.augment import affine, augment, colour, generator, padded_crop
 from trainer.recipe import Recipe
 
 STILL = Recipe(image_size=32, crop_scale=1, crop_ratio=1, flip=0, rotation_degrees=0, colour=0)
@@ -63,13 +63,41 @@ def test_saturation_and_contrast_leave_a_plain_grey_picture_alone_but_for_its_br
     assert 0.4 - 1e-6 <= changed.min() < changed.max() <= 0.6 + 1e-6
 
 
-def test_mixup_blends_pictures_and_targets_by_the_same_share():
-    images = torch.eye(6).view(6, 6, 1, 1)
-    mixed, targets = mixup(images, torch.eye(6), 1.0, generator(1))
-    assert torch.allclose(mixed.view(6, 6), targets)
-    assert torch.allclose(targets.sum(1), torch.ones(6))
-    assert (targets.diagonal() >= 0.5).all()
-    assert not torch.equal(targets, torch.eye(6))
+def test_a_padded_crop_is_a_window_of_the_mirrored_photo():
+    photos = pixels(64).permute(0, 3, 1, 2)
+    cropped = padded_crop(photos, 4, generator(1))
+    padded = torch.nn.functional.pad(photos.float(), [4] * 4, mode="reflect").to(torch.uint8)
+    found = set()
+    for picture, around in zip(cropped, padded, strict=True):
+        windows = around.unfold(1, 32, 1).unfold(2, 32, 1)  # (3, 9, 9, 32, 32)
+        same = (windows == picture[:, None, None]).all(dim=(0, 3, 4)).nonzero()
+        assert len(same) >= 1
+        found.add(tuple(same[0].tolist()))
+    assert len(found) > 30
+    assert torch.equal(padded_crop(photos, 0, generator(1)), photos)
+
+
+def test_a_crop_and_a_mirror_alone_move_whole_pixels():
+    recipe = Recipe.from_dict(STILL.as_dict() | {"crop_padding": 4, "flip": 0.5})
+    levels = augment(pixels(16), recipe, generator(1)) * 255
+    assert torch.allclose(levels, levels.round(), atol=1e-4)
+
+
+def test_shift_and_zoom_move_and_scale_the_map():
+    shifted = affine(1000, Recipe.from_dict(STILL.as_dict() | {"shift": 0.2}), generator(1))
+    assert 0.39 < shifted[:, :, 2].abs().max() <= 0.4  # of a side that is 2 wide
+    assert torch.equal(shifted[:, :, :2], torch.eye(2).expand(1000, 2, 2))
+    zoomed = affine(1000, Recipe.from_dict(STILL.as_dict() | {"zoom": 0.3}), generator(1))
+    assert torch.equal(zoomed[:, 0, 0], zoomed[:, 1, 1])
+    assert 0.7 <= zoomed[:, 0, 0].min() < 0.72
+    assert 1.28 < zoomed[:, 0, 0].max() <= 1.3
+
+
+def test_randaugment_changes_the_pictures_and_keeps_them_within_0_and_1():
+    recipe = Recipe.from_dict(STILL.as_dict() | {"randaugment_operations": 2})
+    images = augment(pixels(16), recipe, generator(1))
+    assert not torch.equal(images, augment(pixels(16), STILL, generator(1)))
+    assert 0 <= images.min() <= images.max() <= 1
 
 
 @pytest.mark.parametrize("numbers", [(0,), (2**31 - 1, 10_000, 10**9)])

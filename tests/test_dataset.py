@@ -8,6 +8,7 @@ from tests.photos import make_records
 from trainer.data import load
 from trainer.dataset import DatasetError, prepare
 from trainer.ingest.record import Record
+from trainer.recipe import Recipe
 
 
 def broken(name: str = "chow/broken.png", label: str = "chow") -> Record:
@@ -68,8 +69,18 @@ def test_photos_in_memory_are_what_the_decoder_of_every_prediction_gives():
 
 def test_an_epoch_shows_every_photo_once_in_an_order_of_its_own():
     photos = load(make_records(count=10), ("chow", "pug"), Preprocessing(resize=16, crop=16))
-    orders = [[labels.tolist() for _, labels in photos.batches(8, 1, epoch)] for epoch in (0, 0, 1)]
+    recipe = Recipe(batch_size=8)
+    orders = [[labels.tolist() for _, labels in photos.batches(recipe, epoch)] for epoch in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     assert [len(batch) for batch in orders[0]] == [8, 8, 4]
     assert photos.steps(8) == 3
     assert sorted(label for batch in orders[0] for label in batch) == [0] * 10 + [1] * 10
+    rest = [labels.tolist() for _, labels in photos.batches(recipe, 0, first=2)]
+    assert rest == orders[0][2:]
+
+
+def test_a_photo_that_would_stand_alone_in_a_batch_joins_the_one_before():
+    photos = load(make_records(count=10), ("chow", "pug"), Preprocessing(resize=16, crop=16))
+    assert [len(labels) for _, labels in photos.batches(Recipe(batch_size=19), 0)] == [20]
+    assert photos.steps(19) == 1
+    assert photos.steps(1) == 20

@@ -11,7 +11,7 @@ from tests.photos import make_records
 from trainer import checkpoint
 from trainer.data import load
 from trainer.fit import deterministic
-from trainer.loop import Diverged, Epoch, Step, Training, parameter_groups, progress, schedule, train
+from trainer.loop import Diverged, Epoch, Step, Training, progress, train
 from trainer.recipe import Recipe
 
 LABELS = ("chow", "pug", "samoyed")
@@ -172,16 +172,6 @@ def test_the_average_follows_the_weights_from_behind(photos):
     assert 0 < (training.kept().head[2].weight - begun).norm() < moved
 
 
-def test_the_head_has_its_own_rate_and_vectors_no_decay():
-    groups = parameter_groups(Tiny(), RECIPE, head="head")
-    assert {(group["highest"], group["weight_decay"]): len(group["params"]) for group in groups} == {
-        (0.01, 0.05): 1,  # the convolution
-        (0.01, 0.0): 3,  # its bias, the norm's scale and shift
-        (0.02, 0.05): 1,
-        (0.02, 0.0): 1,
-    }
-
-
 def test_a_second_cycle_rises_and_falls_again(photos):
     training = start(photos, dataclasses.replace(RECIPE, epochs=4, cycles=2, warmup=0))
     rates = [epoch.learning_rate for epoch in train(training, photos, SMALL)]
@@ -189,11 +179,56 @@ def test_a_second_cycle_rises_and_falls_again(photos):
     assert rates[0] > rates[1]
 
 
-def test_the_schedule_rises_and_falls_to_nothing():
-    rates = [schedule(step, 100, 0.1) for step in range(101)]
-    assert rates[0] == pytest.approx(1 / 11)
-    assert rates[10] == 1
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0)
-    assert max(rates) == 1
-    assert schedule(0, 10, 0) == 1
+def test_a_batch_in_parts_makes_the_same_step(photos):
+    runs = []
+    for parts in (1, 3):
+        recipe = dataclasses.replace(RECIPE, accumulation=parts, batch_norm="frozen", optimizer="sgd", clip_norm=0)
+        training = start(photos, recipe)
+        training.net.head[1].p = 0.0  # dropout draws by parts
+        epochs = list(train(training, photos, SMALL))
+        runs.append((epochs[-1].loss, training.net.body[0].weight.detach().clone()))
+    assert runs[0][0] == pytest.approx(runs[1][0], rel=1e-5)
+    assert torch.allclose(runs[0][1], runs[1][1], atol=1e-6)
+
+
+def test_what_is_frozen_stands_still_with_its_statistics(photos):
+    training = start(photos, dataclasses.replace(RECIPE, trainable="head"))
+    before = {name: tensor.clone() for name, tensor in training.net.state_dict().items()}
+    list(train(training, photos, SMALL))
+    moved = {name for name, tensor in training.net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"head.2.weight", "head.2.bias"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "schedule": "one-cycle", "clip_value": 0.1, "clip_norm": 0},
+        {"optimizer": "adam", "schedule": "step", "step_epochs": 2, "balance": "oversampling"},
+        {"schedule": "constant", "cutmix": 1.0, "randaugment_operations": 2, "accumulation": 2},
+        {"crop_padding": 2, "crop_scale": 1, "crop_ratio": 1, "rotation_degrees": 0, "precision": "bfloat16"},
+    ],
+)
+def test_every_technique_resumes_to_the_same_bits(photos, tmp_path, changes: dict):
+    recipe = dataclasses.replace(RECIPE, **changes)
+    whole = start(photos, recipe)
+    list(train(whole, photos, SMALL))
+    stopped = start(photos, recipe)
+    next(train(stopped, photos, SMALL))
+    checkpoint.save(tmp_path, stopped.state(), epoch=1)
+    resumed = start(photos, recipe)
+    resumed.restore(checkpoint.latest(tmp_path))
+    list(train(resumed, photos, SMALL))
+    assert bits(resumed) == bits(whole)
+
+
+def test_label_weights_weigh_in_the_loss(photos):
+    images, targets = torch.rand(6, 3, 16, 16), torch.eye(3).repeat(2, 1)
+    losses = []
+    for weights in (None, torch.ones(3), torch.tensor([0.0, 0.0, 3.0])):
+        training = start(photos, dataclasses.replace(RECIPE, label_smoothing=0, learning_rate=0, head_learning_rate=0))
+        training.net.eval()
+        training.label_weights = weights
+        logits, loss = training.step(images, targets)
+        losses.append(loss)
+    assert losses[0] == losses[1]
+    assert losses[2] == pytest.approx(float(-logits.log_softmax(1)[[2, 5], 2].mean()), rel=1e-5)

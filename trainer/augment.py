@@ -1,6 +1,7 @@
 """Random changes of a whole batch of training pictures at once, drawn from a generator of (seed, epoch, step).
 
-Geometry is one affine map a picture, so that crop, stretch, turn and mirror cost a single resampling.
+A crop of the photo's own size and a mirror move pixels as they are. All other geometry is one affine map a picture, so
+that crop, stretch, turn, shift, zoom and mirror cost a single resampling.
 """
 
 import math
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainer.randaugment import randaugment
 from trainer.recipe import Recipe
 
 LUMA = (0.299, 0.587, 0.114)
@@ -23,17 +25,43 @@ def generator(*numbers: int) -> torch.Generator:
 
 def augment(pixels: Tensor, recipe: Recipe, draws: torch.Generator) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, S, S), 0..1, S = recipe.image_size."""
-    images = pixels.permute(0, 3, 1, 2).float().div_(255)  # (B, 3, H, W)
-    grid = F.affine_grid(
-        affine(len(images), recipe, draws), [len(images), 3, recipe.image_size, recipe.image_size], align_corners=False
-    )
-    images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    whole = padded_crop(pixels.permute(0, 3, 1, 2), recipe.crop_padding, draws)  # uint8 (B, 3, H, W)
+    size = [len(whole), 3, recipe.image_size, recipe.image_size]
+    if resamples(recipe) or list(whole.shape) != size:
+        grid = F.affine_grid(affine(len(whole), recipe, draws), size, align_corners=False)
+        images = F.grid_sample(whole.float().div_(255), grid, padding_mode="reflection", align_corners=False)
+    else:
+        mirror = uniform(len(whole), 0, 1, draws) < recipe.flip
+        images = torch.where(mirror.view(-1, 1, 1, 1), whole.flip(3), whole).float().div_(255)
+    if recipe.randaugment_operations:
+        levels = images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+        levels = randaugment(levels, recipe.randaugment_operations, recipe.randaugment_magnitude, draws)
+        images = levels.float().div_(255)
     return colour(images, recipe.colour, draws)
+
+
+def resamples(recipe: Recipe) -> bool:
+    """Whether a recipe changes a picture's geometry by more than whole pixels and a mirror."""
+    still = recipe.crop_scale == recipe.crop_ratio == 1
+    return not still or any((recipe.rotation_degrees, recipe.shift, recipe.zoom))
+
+
+def padded_crop(images: Tensor, padding: int, draws: torch.Generator) -> Tensor:
+    """(B, 3, H, W) with `padding` mirrored pixels on each side, then one random crop (H, W) of each picture."""
+    if padding == 0:
+        return images
+    count, _, height, width = images.shape
+    padded = F.pad(images.float(), [padding] * 4, mode="reflect").to(images.dtype)  # torch pads no uint8
+    top, left = torch.randint(2 * padding + 1, (2, count), generator=draws)
+    rows = (top.view(-1, 1) + torch.arange(height)).view(count, 1, height, 1)
+    columns = (left.view(-1, 1) + torch.arange(width)).view(count, 1, 1, width)
+    pictures = torch.arange(count).view(-1, 1, 1, 1)
+    return padded[pictures, torch.arange(3).view(1, 3, 1, 1), rows, columns]
 
 
 def affine(count: int, recipe: Recipe, draws: torch.Generator) -> Tensor:
     """One map (2, 3) a picture from output to input coordinates (-1..1): a random resized crop as torchvision draws it
-    (area uniform, shape log-uniform), then a turn about the crop's centre and a mirror.
+    (area uniform, shape log-uniform), zoomed and shifted, then a turn about the crop's centre and a mirror.
     """
     area = uniform(count, recipe.crop_scale, 1, draws)
     ratio = torch.exp(uniform(count, -math.log(recipe.crop_ratio), math.log(recipe.crop_ratio), draws))
@@ -43,6 +71,12 @@ def affine(count: int, recipe: Recipe, draws: torch.Generator) -> Tensor:
     y = uniform(count, -1, 1, draws) * (1 - height)
     angle = uniform(count, -recipe.rotation_degrees, recipe.rotation_degrees, draws) * math.pi / 180
     mirror = torch.where(uniform(count, 0, 1, draws) < recipe.flip, -1.0, 1.0)
+    if recipe.zoom:
+        zoom = uniform(count, 1 - recipe.zoom, 1 + recipe.zoom, draws)
+        width, height = width * zoom, height * zoom
+    if recipe.shift:
+        x = x + 2 * uniform(count, -recipe.shift, recipe.shift, draws)
+        y = y + 2 * uniform(count, -recipe.shift, recipe.shift, draws)
     rows = [
         torch.stack([width * angle.cos() * mirror, -width * angle.sin(), x], dim=1),
         torch.stack([height * angle.sin() * mirror, height * angle.cos(), y], dim=1),
@@ -62,21 +96,6 @@ def colour(images: Tensor, strength: float, draws: torch.Generator) -> Tensor:
     images = grey + (images - grey) * saturation
     mean = grey.mean(dim=(2, 3), keepdim=True)
     return (mean + (images - mean) * contrast).clamp_(0, 1)
-
-
-def mixup(images: Tensor, targets: Tensor, strength: float, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Each picture blended with another of the batch, targets (B, K) alike (Zhang et al. 2018, arXiv:1710.09412)."""
-    if strength == 0:
-        return images, targets
-    numpy_draws = np.random.default_rng(
-        int(torch.randint(2**62, (), generator=draws))
-    )  # torch's Beta takes no generator
-    share = torch.from_numpy(numpy_draws.beta(strength, strength, len(images)).astype(np.float32))
-    share = torch.maximum(share, 1 - share)
-    other = torch.randperm(len(images), generator=draws)
-    picture_share = share.view(-1, 1, 1, 1)
-    images = images * picture_share + images[other] * (1 - picture_share)
-    return images, targets * share.view(-1, 1) + targets[other] * (1 - share.view(-1, 1))
 
 
 def uniform(count: int, low: float, high: float, draws: torch.Generator) -> Tensor:

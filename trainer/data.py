@@ -12,7 +12,9 @@ from classifier.guard import Refused
 from classifier.preprocess import Preprocessing, decode, square
 from trainer import duplicates
 from trainer.augment import generator
+from trainer.balance import order as balanced
 from trainer.ingest.record import Record
+from trainer.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +27,25 @@ class Photos:
     labels: Tensor  # int64 (N,)
     label_count: int
 
-    def batches(self, batch_size: int, seed: int, epoch: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every photo once, in an order that depends on (seed, epoch), from the batch `first` (0, 1, ...) on: pixels
-        (B, H, W, 3) and labels (B,)."""
-        order = torch.randperm(len(self.labels), generator=generator(seed, epoch))
-        for indices in order.split(batch_size)[first:]:
+    def batches(self, recipe: Recipe, epoch: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """An epoch's photos in an order that depends on (seed, epoch), from the batch `first` (0, 1, ...) on: pixels
+        (B, H, W, 3) and labels (B,).
+
+        Every photo once, or drawn so that the labels are balanced (see trainer.balance.order). A last photo that would
+        stand alone joins the batch before it, for batch norm finds no variance in one.
+        """
+        order = balanced(self.labels, recipe.balance, generator(recipe.seed, epoch))
+        steps = self.steps(recipe.batch_size)
+        for step in range(first, steps):
+            last = step == steps - 1
+            indices = order[step * recipe.batch_size : None if last else (step + 1) * recipe.batch_size]
             yield self.pixels[indices], self.labels[indices]
 
     def steps(self, batch_size: int) -> int:
         """Batches an epoch."""
-        return -(-len(self.labels) // batch_size)
+        count = len(self.labels)
+        alone = 1 < batch_size < count and count % batch_size == 1
+        return -(-count // batch_size) - alone
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from classifier.networks import parts
 from classifier.preprocess import Preprocessing
 from classifier.spec import Rate
 from trainer import checkpoint
+from trainer.balance import weights
 from trainer.blend import blend, choose
 from trainer.calibrate import fit_temperature
 from trainer.data import load
@@ -40,8 +41,10 @@ class Measured:
     validation_top1: Rate
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self.epoch) | {
+        """Plain JSON values; the trail is kept apart."""
+        figures = dataclasses.asdict(self.epoch)
+        del figures["trail"]
+        return figures | {
             "validation_loss": self.validation_loss,
             "validation_top1": self.validation_top1.value,
         }
@@ -68,14 +71,20 @@ class Fit:
         self.work = work
         kept = dataclasses.replace(preprocessing, resize=recipe.photo_size, crop=recipe.photo_size)
         self.photos = load(dataset.train, dataset.labels, kept)
-        head = parts.head(net)
-        self.training = Training(net, recipe, head=head, steps_per_epoch=self.photos.steps(recipe.batch_size))
+        self.training = Training(
+            net,
+            recipe,
+            head=parts.head(net),
+            steps_per_epoch=self.photos.steps(recipe.batch_size),
+            label_weights=weights(self.photos.labels, len(dataset.labels)) if recipe.balance == "weights" else None,
+        )
         self.history: list[dict[str, Any]] = []
+        self.trails: list[list[list[float]]] = []  # of the epochs of the history
         self.best: dict[str, Any] = {}  # epoch, loss, weights
         state = checkpoint.latest(*earlier, work)
         if state is not None:
             self.training.restore(state["training"])
-            self.history, self.best = state["history"], state["best"]
+            self.history, self.trails, self.best = state["history"], state["trails"], state["best"]
             done = self.training
             log.info("going on after epoch %d, step %d", done.epochs_done, done.sums.steps)
 
@@ -85,6 +94,8 @@ class Fit:
 
     def progress(self) -> Iterator[Step | Measured]:
         """The steps and epochs that are left. Raises loop.Diverged, or OSError when the disk is full."""
+        if self.out_of_patience():
+            return
         answers = np.array(self.dataset.answers(self.dataset.validation))
         for one in progress(self.training, self.photos, self.preprocessing):
             if isinstance(one, Step):
@@ -94,15 +105,23 @@ class Fit:
             logits = logits_of(torch_forward(net), self.dataset.validation, self.preprocessing)
             measured = Measured(one, loss_of(logits, answers), top(logits, answers, 1))
             self.history.append(measured.as_dict())
+            self.trails.append(one.trail)
             if not self.best or measured.validation_loss < self.best["loss"]:
                 weights = copy.deepcopy(net.state_dict())
                 self.best = {"epoch": one.number, "loss": measured.validation_loss, "weights": weights}
             self.save()
             yield measured
+            if self.out_of_patience():
+                return
+
+    def out_of_patience(self) -> bool:
+        """Whether the best epoch lies as far back as the recipe's patience goes."""
+        patience = self.training.recipe.patience
+        return patience > 0 and bool(self.best) and self.training.epochs_done - self.best["epoch"] >= patience
 
     def save(self) -> None:
         """Write a checkpoint, in the middle of an epoch or at its end. Raises OSError when the disk is full."""
-        state = {"training": self.training.state(), "history": self.history, "best": self.best}
+        state = {"training": self.training.state(), "history": self.history, "trails": self.trails, "best": self.best}
         checkpoint.save(self.work, state, epoch=self.training.epochs_done, step=self.training.sums.steps)
 
     def best_net(self) -> tuple[nn.Module, dict[float, float]]:

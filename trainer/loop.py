@@ -21,12 +21,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from classifier.networks import parts
 from classifier.preprocess import Preprocessing
-from trainer.augment import augment, generator, mixup
+from trainer import optimize
+from trainer.augment import augment, generator
 from trainer.data import Photos
+from trainer.mix import mix
 from trainer.recipe import Recipe
+from trainer.schedule import point
 
 MAX_NONFINITE_IN_A_ROW = 3
+TRAIL = 100  # steps of an epoch, at most, whose rate and loss are kept
 MAX_NONFINITE = 0.01  # of the steps of an epoch, where that is more than two
 
 
@@ -45,6 +50,7 @@ class Sums:
     skipped: int = 0  # steps whose gradient was not finite
     skipped_in_a_row: int = 0
     seconds: float = 0.0
+    trail: list[list[float]] = dataclasses.field(default_factory=list)  # [step, learning rate, loss] of some steps
 
 
 @dataclass(frozen=True)
@@ -68,21 +74,32 @@ class Epoch:
     skipped_steps: int  # their gradient was not finite
     seconds: float
     images_per_second: float
+    trail: list[list[float]]  # [step, learning rate, loss] of some steps
 
 
 class Training:
     """A network on its way: weights, their average, optimizer, and how many epochs are done."""
 
-    def __init__(self, net: nn.Module, recipe: Recipe, *, head: str, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        recipe: Recipe,
+        *,
+        head: str,
+        steps_per_epoch: int,
+        label_weights: Tensor | None = None,  # (K,) in the loss
+    ) -> None:
         self.net: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
+        self.label_weights = label_weights
         self.average = copy.deepcopy(self.net).requires_grad_(False) if recipe.average else None
-        self.optimizer = torch.optim.AdamW(parameter_groups(net, recipe, head=head), fused=True)
+        self.frozen = parts.freeze(net, recipe.trainable, last_blocks=recipe.last_blocks)
+        self.optimizer = optimize.optimizer(net, recipe, head=head)
         self.steps = 0
         self.epochs_done = 0
         self.sums = Sums()
         self.steps_per_epoch = steps_per_epoch
-        self.cycle_steps = math.ceil(steps_per_epoch * recipe.epochs / recipe.cycles)
+        self.all_steps = steps_per_epoch * recipe.epochs
 
     def kept(self) -> nn.Module:
         """The network that is measured and exported: the averaged one, ready for evaluation."""
@@ -91,20 +108,32 @@ class Training:
     def step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, float]:
         """One step on images (B, 3, S, S) and targets (B, K). Returns logits and loss; a NaN loss means no step."""
         recipe = self.recipe
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["highest"] * schedule(self.steps % self.cycle_steps, self.cycle_steps, recipe.warmup)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = self.net(images)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+        optimize.move_to(self.optimizer, point(recipe, self.steps, self.all_steps))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm or math.inf)
+        all_logits, total = [], 0.0
+        for some, wanted in zip(images.chunk(recipe.accumulation), targets.chunk(recipe.accumulation), strict=True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                logits = self.net(some).float()
+            loss = F.cross_entropy(logits, wanted, self.label_weights, label_smoothing=recipe.label_smoothing)
+            loss = loss * (len(some) / len(images))
+            loss.backward()
+            all_logits.append(logits.detach())
+            total += loss.item()
+        norm = optimize.clip(self.net, recipe)
         self.steps += 1
         if not torch.isfinite(norm):
-            return logits.detach().float(), math.nan
+            return torch.cat(all_logits), math.nan
         self.optimizer.step()
         self.follow()
-        return logits.detach().float(), loss.item()
+        return torch.cat(all_logits), total
+
+    def train_mode(self) -> None:
+        """Ready for an epoch: what is frozen stays in evaluation mode, its batch-norm statistics stand still."""
+        self.net.train()
+        for part in self.frozen:
+            part.eval()
+        if self.recipe.batch_norm == "frozen":
+            freeze_statistics(self.net)
 
     def follow(self) -> None:
         """Move the average towards the weights; early on faster, so that it forgets where it started."""
@@ -130,7 +159,7 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()`; raises ValueError when it is of another recipe."""
-        if state["recipe"] != self.recipe.as_dict():
+        if Recipe.from_dict(state["recipe"]) != self.recipe:
             raise ValueError("The checkpoint is of a training with another recipe: start in a new folder.")
         self.net.load_state_dict(state["net"])
         if self.average is not None:
@@ -152,6 +181,8 @@ class Training:
         else:
             sums.skipped, sums.skipped_in_a_row = sums.skipped + 1, sums.skipped_in_a_row + 1
         rate = self.optimizer.param_groups[0]["lr"]
+        if math.isfinite(loss) and sums.steps % -(-self.steps_per_epoch // TRAIL) == 0:
+            sums.trail.append([sums.steps, rate, loss])
         many = sums.skipped > max(2, MAX_NONFINITE * self.steps_per_epoch)
         if many or sums.skipped_in_a_row == MAX_NONFINITE_IN_A_ROW:
             raise Diverged(
@@ -172,6 +203,7 @@ class Training:
             skipped_steps=sums.skipped,
             seconds=sums.seconds,
             images_per_second=sums.seen / sums.seconds,
+            trail=sums.trail,
         )
 
 
@@ -185,42 +217,19 @@ def progress(training: Training, photos: Photos, preprocessing: Preprocessing) -
     recipe = training.recipe
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     while training.epochs_done < recipe.epochs:
-        training.net.train()
-        if recipe.batch_norm == "frozen":
-            freeze_statistics(training.net)
+        training.train_mode()
         epoch, began = training.epochs_done, time.monotonic()
-        for pixels, labels in photos.batches(recipe.batch_size, recipe.seed, epoch, first=training.sums.steps):
+        for pixels, labels in photos.batches(recipe, epoch, first=training.sums.steps):
             draws = generator(recipe.seed, epoch, training.sums.steps)
             torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))  # dropout draws from the global generator
             images = (augment(pixels, recipe, draws) - mean) / std  # (B, 3, S, S)
             targets = F.one_hot(labels, photos.label_count).float()  # (B, K)
-            images, targets = mixup(images, targets, recipe.mixup, draws)
+            images, targets = mix(images, targets, recipe, draws)
             logits, loss = training.step(images.contiguous(memory_format=torch.channels_last), targets)
             right = int((logits.argmax(1) == labels).sum())
             yield training.count(loss, right, len(labels), time.monotonic() - began)
             began = time.monotonic()
         yield training.end_epoch()
-
-
-def parameter_groups(net: nn.Module, recipe: Recipe, *, head: str) -> list[dict[str, Any]]:
-    """Head and rest at their own learning rates; vectors (biases, norms) without weight decay."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        highest = recipe.head_learning_rate if name.startswith(f"{head}.") else recipe.learning_rate
-        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((highest, decay), []).append(parameter)
-    return [
-        {"params": parameters, "lr": highest, "highest": highest, "weight_decay": decay}
-        for (highest, decay), parameters in groups.items()
-    ]
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Share of the highest learning rate at a step: a straight rise, then half a cosine down to 0 after the last."""
-    rising = warmup * steps
-    if step < rising:
-        return (step + 1) / (rising + 1)
-    return (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1))) / 2
 
 
 def freeze_statistics(net: nn.Module) -> None:

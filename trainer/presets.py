@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterable
 
-from trainer.recipe import Recipe, RecipeError
+from trainer.recipe import Recipe, RecipeError, fields
+
+TEXTS = frozenset(field.name for field in fields() if field.kind is str)
 
 # The model that ships with the site. All layers learn, but gently, for the backbone knows dogs already: what it was
 # taught with is soon forgotten (trainer/LOG.md). Trained at a smaller side than it is served with, because random crops
@@ -11,6 +13,7 @@ from trainer.recipe import Recipe, RecipeError
 STARTER = Recipe(
     architecture="mobilenet_v2",
     image_size=160,
+    evaluation_size=192,
     crop_scale=0.5,
     rotation_degrees=5,
     label_smoothing=0,
@@ -32,7 +35,7 @@ def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
         if not equals:
             raise RecipeError(name, f"A change of a recipe is written field=value, not {change!r}.")
         try:
-            values[name] = json.loads(text)
-        except ValueError:  # a name such as mobilenet_v2
+            values[name] = text if name in TEXTS else json.loads(text)
+        except ValueError:  # not a number: the recipe refuses it by name
             values[name] = text
     return Recipe.from_dict(values)

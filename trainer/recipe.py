@@ -8,10 +8,16 @@ A wrong value is refused with the field's name before anything starts.
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_type_hints
+
+from classifier.architectures import KNOWN
+from classifier.preprocess import Preprocessing
+
+HEAD = re.compile(r"linear|[1-9]\d{0,4}(-[1-9]\d{0,4}){0,7}")
 
 
 class RecipeError(ValueError):
@@ -32,6 +38,19 @@ class Recipe:
 
     # the network
     architecture: str = _field("mobilenet_v2", "The network, by its name in the catalogue of architectures.")
+    weights: Literal["pretrained", "random"] = _field(
+        "pretrained", "Whether the network starts from its published weights or from random ones."
+    )
+    head: str = _field("linear", "The new head: linear, or the sizes of its hidden layers, such as 512-256-128.")
+    head_dropout: float = _field(
+        0.0, "Share of the outputs of each hidden layer of the head that a step drops.", low=0, high=0.95
+    )
+    trainable: Literal["all", "last blocks", "head"] = _field(
+        "all", "What learns; the rest stands still with its batch-norm statistics."
+    )
+    last_blocks: int = _field(
+        1, "How many of the last blocks learn beside the head where `trainable` is last blocks.", low=1, high=1000
+    )
     batch_norm: Literal["frozen", "trained"] = _field(
         "frozen", "Whether batch-norm statistics stand still at their pretrained values or follow the training batches."
     )
@@ -40,6 +59,13 @@ class Recipe:
         224, "Side at which the training photos are kept in memory.", low=8, high=1024, unit="pixels"
     )
     image_size: int = _field(224, "Side of the training pictures.", low=8, high=1024, unit="pixels")
+    evaluation_size: int = _field(
+        0, "Side of the pictures in validation, test and use; 0 is that of training.", low=0, high=1024, unit="pixels"
+    )
+    crop_padding: int = _field(
+        0, "Width of the mirrored edge around a photo, out of which its own size is cropped.", low=0, high=128,
+        unit="pixels",
+    )  # fmt: skip
     crop_scale: float = _field(
         0.35, "Smallest part of a photo that a random crop keeps.", low=0.05, high=1, unit="of the area"
     )
@@ -48,26 +74,59 @@ class Recipe:
     )
     flip: float = _field(0.5, "How often a photo is mirrored.", low=0, high=1, unit="of the photos")
     rotation_degrees: float = _field(10.0, "Most that a photo is turned, either way.", low=0, high=180, unit="degrees")
+    shift: float = _field(0.0, "Most that a photo is moved, either way.", low=0, high=0.5, unit="of its side")
+    zoom: float = _field(0.0, "Most that a photo is enlarged or made smaller.", low=0, high=0.9, unit="of its size")
+    randaugment_operations: int = _field(
+        0, "Random operations that RandAugment applies to each photo; 0 switches it off.", low=0, high=10
+    )
+    randaugment_magnitude: int = _field(9, "How strong RandAugment's operations are, of 30.", low=0, high=30)
     colour: float = _field(
         0.2, "Most that brightness, contrast and saturation change.", low=0, high=1, unit="of their value"
     )
     mixup: float = _field(
         0.0, "Strength of mixup (the Beta distribution's parameter); 0 switches it off.", low=0, high=10
     )
+    cutmix: float = _field(
+        0.0, "Strength of cutmix (the Beta distribution's parameter); 0 switches it off.", low=0, high=10
+    )
     label_smoothing: float = _field(0.1, "Share of the target that is spread over all labels.", low=0, high=0.9)
     # the steps
     epochs: int = _field(8, "Passes over the training photos.", low=1, high=10_000, unit="epochs")
+    patience: int = _field(
+        0, "Epochs without a smaller validation loss after which it ends; 0 never.", low=0, high=10_000, unit="epochs"
+    )
     batch_size: int = _field(64, "Photos a step.", low=1, high=65_536, unit="photos")
+    accumulation: int = _field(
+        1, "Parts in which a batch is computed one after the other, to spare memory.", low=1, high=1024, unit="parts"
+    )
+    balance: Literal["none", "weights", "oversampling"] = _field(
+        "none", "Against labels with few photos: their loss weighs more, or their photos are drawn more often."
+    )
+    optimizer: Literal["adamw", "adam", "sgd"] = _field("adamw", "How a gradient becomes a step.")
+    momentum: float = _field(
+        0.9, "SGD's momentum, Adam's first beta; the one-cycle schedule sets its own.", low=0, high=0.9999
+    )
+    schedule: Literal["cosine", "one-cycle", "step", "constant"] = _field(
+        "cosine", "How the learning rate goes from step to step."
+    )
     learning_rate: float = _field(1e-4, "Highest learning rate of all layers but the head.", low=0, high=1e3)
     head_learning_rate: float = _field(3e-4, "Highest learning rate of the head.", low=0, high=1e3)
-    warmup: float = _field(
-        0.1, "Share of a cycle in which the learning rate rises to its highest; a cosine follows.", low=0, high=1
-    )
+    warmup: float = _field(0.1, "Share of a cycle in which the learning rate rises to its highest.", low=0, high=1)
     cycles: int = _field(
         1, "How often the learning rate rises and falls (Loshchilov & Hutter 2017, arXiv:1608.03983).", low=1, high=1000
     )
-    weight_decay: float = _field(0.05, "AdamW's decay of the weights; biases and norms are spared.", low=0, high=10)
+    step_epochs: int = _field(
+        10, "Epochs after which the step schedule lowers the learning rate.", low=1, high=10_000, unit="epochs"
+    )
+    step_factor: float = _field(0.1, "What the step schedule multiplies the learning rate by.", low=0, high=1)
+    weight_decay: float = _field(
+        0.05,
+        "Decay of the weights (in Adam and SGD a part of the gradient); biases and norms are spared.",
+        low=0,
+        high=10,
+    )
     clip_norm: float = _field(1.0, "Largest norm of a step's gradient; 0 does not clip.", low=0, high=1e6)
+    clip_value: float = _field(0.0, "Largest value in a step's gradient; 0 does not clip.", low=0, high=1e6)
     average: float = _field(
         0.995,
         "Decay a step of the moving average of the weights, which is what is kept; 0 keeps the last.",
@@ -80,6 +139,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in fields():
             _check(field, getattr(self, field.name))
+        _check_together(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -96,6 +156,19 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, one a field."""
         return dataclasses.asdict(self)
+
+    def as_architecture(self) -> dict[str, Any]:
+        """The network as an artifact's spec names it: {"name": ..., "head": {"kind": "linear"}}."""
+        head: dict[str, Any] = {"kind": "linear"}
+        if self.head != "linear":
+            layers = [int(width) for width in self.head.split("-")]
+            head = {"kind": "dense", "layers": layers, "dropout": self.head_dropout}
+        return {"name": self.architecture, "head": head}
+
+    def preprocessing(self) -> Preprocessing:
+        """What validation, test and use do with a photo."""
+        side = self.evaluation_size or self.image_size
+        return Preprocessing(resize=side, crop=side)
 
 
 @dataclass(frozen=True)
@@ -145,3 +218,25 @@ def _check(field: Field, value: Any) -> None:
         raise RecipeError(
             field.name, f"{field.name} must lie between {field.low:g} and {field.high:g}{unit}, not {value!r}."
         )
+
+
+def _check_together(recipe: Recipe) -> None:
+    """What no single field shows."""
+    if recipe.architecture not in KNOWN:
+        near = get_close_matches(recipe.architecture, KNOWN, n=3, cutoff=0.4)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        raise RecipeError("architecture", f"architecture: there is none named {recipe.architecture!r}.{hint}")
+    if not HEAD.fullmatch(recipe.head):
+        raise RecipeError(
+            "head", f"head must be linear or the sizes of its hidden layers, such as 512-256-128, not {recipe.head!r}."
+        )
+    if recipe.weights == "random" and recipe.trainable != "all":
+        raise RecipeError("trainable", "trainable must be all where weights is random: nothing is learnt yet.")
+    if recipe.weights == "random" and recipe.batch_norm == "frozen":
+        raise RecipeError("batch_norm", "batch_norm must be trained where weights is random: nothing is learnt yet.")
+    if recipe.crop_padding >= recipe.photo_size:
+        raise RecipeError(
+            "crop_padding", f"crop_padding must be smaller than photo_size, which is {recipe.photo_size} pixels."
+        )
+    if 0 < recipe.evaluation_size < 8:
+        raise RecipeError("evaluation_size", f"evaluation_size must be 0 or at least 8, not {recipe.evaluation_size}.")
