@@ -1,9 +1,12 @@
 """Every refusal in one shape: problem+json for programs, a page with the same sentence and status for people."""
 
+import errno
 import json
+import sys
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.template.loader import render_to_string
@@ -23,7 +26,11 @@ SENTENCES = {
     "internal_error": "Something went wrong here. It has been noted.",
     "no_active_model": "No version answers yet: import one and activate it.",
     "overloaded": "Too many photos at once: try again in a moment.",
+    "database_unavailable": "The database cannot be used just now: try again in a moment.",
+    "storage_full": "The disk is full: nothing can be stored until there is room again.",
 }
+
+DISK_FULL = ("disk is full", "No space left on device")  # as SQLite and PostgreSQL say it
 
 
 class ProblemPage(HttpResponse):
@@ -78,7 +85,22 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return problem_page(request, "internal_error")
+    """What no view foresaw. Django asks for it while the exception is handled, and logs that with its traceback."""
+    code = unforeseen(sys.exception())
+    wait = None if code == "internal_error" else retry_after_seconds()
+    return problem_page(request, code, retry_after_seconds=wait)
+
+
+def unforeseen(error: BaseException | None) -> str:
+    """The code of a failure: a disk without room or a database that is away passes, all else is our own mistake."""
+    match error:
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return "storage_full"
+        case OperationalError() if any(words in str(error) for words in DISK_FULL):
+            return "storage_full"
+        case OperationalError() | InterfaceError():
+            return "database_unavailable"
+    return "internal_error"
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

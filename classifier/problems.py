@@ -31,6 +31,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal_error": (500, "Internal error"),
     "overloaded": (503, "Too busy"),
     "no_active_model": (503, "No active version"),
+    "database_unavailable": (503, "Database unavailable"),
     "storage_full": (503, "Storage full"),
     "starting": (503, "Starting"),
 }

@@ -70,6 +70,7 @@ SENTENCES = {
     "internal_error": "Something went wrong here. It has been noted.",
     "overloaded": "Too many photos at once: try again in a moment.",
     "no_active_model": "No version answers yet: import one and activate it.",
+    "database_unavailable": "The database cannot be used just now: try again in a moment.",
 }
 DETAILS: dict[str, dict[str, Any]] = {
     "file_too_large": {"limit_bytes": 10485760},

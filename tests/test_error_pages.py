@@ -1,11 +1,13 @@
 """What a person sees instead of the page that was asked for."""
 
+import errno
 import json
 import re
 
 import pytest
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404
 from django.test import Client, RequestFactory
 
@@ -28,6 +30,12 @@ def read(response) -> str:
         (PermissionDenied("/secret/path"), 403, "may not"),
         (Http404("/secret/path"), 404, "nothing at this address"),
         (RuntimeError("/secret/path"), 500, "Something went wrong here"),
+        (OSError(errno.ENOSPC, "No space left on device", "/secret/path"), 503, "The disk is full"),
+        (OSError(errno.EIO, "Input/output error", "/secret/path"), 500, "Something went wrong here"),
+        (OperationalError("database or disk is full"), 503, "The disk is full"),
+        (OperationalError("no route to /secret/path"), 503, "The database cannot be used just now"),
+        (InterfaceError("connection already closed"), 503, "The database cannot be used just now"),
+        (DataError("a mistake of ours"), 500, "Something went wrong here"),
     ],
 )
 def test_a_person_reads_a_sentence_and_a_number(client: Client, monkeypatch, raised, status: int, sentence: str):
@@ -40,7 +48,8 @@ def test_a_person_reads_a_sentence_and_a_number(client: Client, monkeypatch, rai
     page = read(response)
     assert response.status_code == status
     assert sentence in page and f"<code>{response.headers['X-Request-ID']}</code>" in page
-    assert "/secret/path" not in page and "Traceback" not in page and "RuntimeError" not in page
+    assert "/secret/path" not in page and "Traceback" not in page and "Error" not in page
+    assert ("Retry-After" in response.headers) is (status == 503)
 
 
 def test_a_method_that_is_not_answered_is_told_as_well(client: Client):

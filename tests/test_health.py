@@ -21,12 +21,12 @@ def fresh_look() -> Iterator[None]:
     health.look.forget()
 
 
+def refuse(*_: object) -> None:
+    raise OperationalError("could not connect to postgres://me:s3cret@host")
+
+
 def down(monkeypatch: pytest.MonkeyPatch, settings: Any, *, database: bool, cache: bool, broker: bool) -> None:
     if database:
-
-        def refuse(*_: object) -> None:
-            raise OperationalError("could not connect to postgres://me:s3cret@host")
-
         monkeypatch.setattr(connection, "cursor", refuse)
     if cache:
         settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": NOWHERE}}
@@ -58,6 +58,21 @@ def test_predictions_need_none_of_them(
     with monkeypatch.context() as patch:
         down(patch, settings, database=database, cache=cache, broker=broker)
         assert client.post("/api/predictImage", picture, content_type="image/jpeg").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("POST", "/"), ("POST", "/api/predictImage"), ("GET", "/admin/")]
+)
+def test_who_is_signed_in_hears_that_the_database_is_away(admin_client: Client, picture, monkeypatch, method, path):
+    admin_client.raise_request_exception = False
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "cursor", refuse)
+        response = admin_client.generic(method, path, picture, content_type="image/jpeg")
+    assert response.status_code == 503 and 3 <= int(response.headers["Retry-After"]) <= 7
+    assert b"The database cannot be used just now" in response.content and b"s3cret" not in response.content
+    if path.startswith("/api"):
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.json()["code"] == "database_unavailable"
 
 
 def test_without_a_version_it_is_not_ready(client: Client, db, versions_dir):
