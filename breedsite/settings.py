@@ -173,6 +173,7 @@ CACHES = {
 }
 VERSIONS_DIR = DATA_DIR / "versions"
 DATASETS_DIR = DATA_DIR / "datasets"
+UPLOADS_DIR = DATA_DIR / "uploads"  # zips of photos on their way into a dataset
 
 # --- predicting ---------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))

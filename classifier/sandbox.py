@@ -26,6 +26,7 @@ import numpy as np
 
 from classifier import guard, preprocess
 from classifier.guard import Limits, Refused
+from classifier.look import HEAD, THUMBNAIL_SIDE, Look, look
 from classifier.preprocess import Preprocessing
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -73,6 +74,10 @@ class Sandbox:
     def thumbnail(self, data: bytes, side: int) -> bytes:
         """The bytes of a photo -> a fresh small JPEG, as `preprocess.thumbnail` gives."""
         return self._call(data, {"do": "thumbnail", "side": side}, most=side * side * 3 + MAX_HEADER_BYTES)
+
+    def look(self, data: bytes) -> Look:
+        """The bytes of a photo -> what is kept of it to know it again, as `look.look` gives."""
+        return Look.from_bytes(self._call(data, {"do": "look"}, most=HEAD.size + THUMBNAIL_SIDE**2))
 
     def close(self) -> None:
         """End the child; a later call starts another."""
@@ -143,6 +148,8 @@ def _answer(order: dict, data: bytes) -> bytes:
     limits = Limits(**order["limits"])
     if order["do"] == "thumbnail":
         return preprocess.thumbnail(data, order["side"], limits)
+    if order["do"] == "look":
+        return look(data, limits).as_bytes()
     preprocessing = Preprocessing.from_dict(order["preprocessing"])
     picture = preprocess.decode(data, limits, shorter_side=preprocessing.resize)
     return preprocess.square(picture, preprocessing).tobytes()

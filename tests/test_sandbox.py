@@ -16,6 +16,7 @@ from django.core.management import call_command
 
 from classifier import preprocess
 from classifier.guard import Limits, Refused
+from classifier.look import look
 from classifier.preprocess import Preprocessing
 from classifier.sandbox import Bounds, Sandbox
 from tests.corpus import CASES, OK
@@ -48,6 +49,16 @@ def test_it_gives_the_pixels_of_the_one_decode_path(sandbox: Sandbox):
 def test_it_gives_the_tensor_of_the_one_decode_path(sandbox: Sandbox):
     data = encode(smooth(1, (500, 375)))
     assert np.array_equal(sandbox.preprocess(data, PREPROCESSING), preprocess.preprocess(data, PREPROCESSING))
+
+
+def test_it_tells_what_a_picture_is_known_by(sandbox: Sandbox):
+    data = encode(smooth(1, (500, 375)), "PNG")
+    seen, expected = sandbox.look(data), look(data)
+    assert (seen.format, seen.width, seen.height) == ("PNG", 500, 375)
+    assert seen.pixels == expected.pixels == look(encode(smooth(1, (500, 375)), "WEBP", lossless=True)).pixels
+    assert np.array_equal(seen.thumbnail, expected.thumbnail)
+    with pytest.raises(Refused):
+        sandbox.look(CASES["trunc_50.jpg"].data)
 
 
 def test_the_predict_command_answers_the_same_from_a_sandbox(active_version, tmp_path: Path, capsys):

@@ -5,17 +5,18 @@ perceptual hash (the signs of the lowest frequencies of a 32x32 discrete cosine 
 confirmed on the pixels themselves, for the hash alone pairs some strangers. One photo belongs to 100 % to one group.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from classifier.look import THUMBNAIL_SIDE, grey_thumbnail, pixel_digest
+
 HASH_SIDE = 8
-THUMBNAIL_SIDE = 32
 MAX_DISTANCE_BITS = 6
 MIN_CORRELATION = 0.95  # of two confirmed thumbnails
+MIN_CONTRAST = 1.0  # standard deviation of a thumbnail, 0..255: a plainer one has a hash without meaning
 
 
 @dataclass(frozen=True)
@@ -46,46 +47,68 @@ def perceptual_hash(thumbnail: np.ndarray) -> int:
 
 def fingerprint(picture: Image.Image) -> Fingerprint:
     """Of a decoded RGB picture."""
-    size = f"{picture.width}x{picture.height}:".encode()
-    thumbnail = np.asarray(picture.convert("L").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX))
-    return Fingerprint(
-        pixels=hashlib.sha256(size + picture.tobytes()).digest(),
-        hash=perceptual_hash(thumbnail),
-        mirrored_hash=perceptual_hash(thumbnail[:, ::-1]),
-        thumbnail=thumbnail,
-    )
+    return of_look(pixel_digest(picture), grey_thumbnail(picture))
+
+
+def of_look(pixels: bytes, thumbnail: np.ndarray) -> Fingerprint:
+    """Of what a sandbox saw: the digest of the pixels and the grey thumbnail."""
+    return Fingerprint(pixels, perceptual_hash(thumbnail), perceptual_hash(thumbnail[:, ::-1]), thumbnail)
 
 
 def groups(fingerprints: Sequence[Fingerprint]) -> list[int]:
     """For each photo the index of the first photo of its group: equal numbers may not be divided."""
-    leaders = list(range(len(fingerprints)))
-
-    def leader(index: int) -> int:
-        while leaders[index] != index:
-            leaders[index] = leaders[leaders[index]]
-            index = leaders[index]
-        return index
-
-    for first, second in near_pairs(fingerprints):
-        low, high = sorted((leader(first), leader(second)))
-        leaders[high] = low
-    return [leader(index) for index in range(len(fingerprints))]
+    forest = Forest(len(fingerprints))
+    for _ in _joined(fingerprints, forest):
+        pass
+    return [forest.root(index) for index in range(len(fingerprints))]
 
 
 def near_pairs(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
-    """The pairs (first < second) of exact and confirmed near duplicates."""
-    hashes = np.array([one.hash for one in fingerprints], np.uint64)
-    mirrored = np.array([one.mirrored_hash for one in fingerprints], np.uint64)
-    pairs = []
-    for first in range(len(fingerprints) - 1):
-        rest = hashes[first + 1 :]
-        straight = np.bitwise_count(rest ^ hashes[first])
-        reflected = np.bitwise_count(rest ^ mirrored[first])
-        for offset in np.flatnonzero(np.minimum(straight, reflected) <= MAX_DISTANCE_BITS):
-            second = first + 1 + int(offset)
-            if confirmed(fingerprints[first], fingerprints[second]):
-                pairs.append((first, second))
-    return pairs
+    """The pairs of exact and confirmed near duplicates that hold the groups together, one less than a group has."""
+    return list(_joined(fingerprints, Forest(len(fingerprints))))
+
+
+class Forest:
+    """Which indices belong together (union-find); the root of each tree is its smallest index."""
+
+    def __init__(self, count: int) -> None:
+        self.above = list(range(count))
+
+    def root(self, index: int) -> int:
+        while self.above[index] != index:
+            self.above[index] = self.above[self.above[index]]
+            index = self.above[index]
+        return index
+
+    def join(self, first: int, second: int) -> bool:
+        """False where they were together before."""
+        low, high = sorted((self.root(first), self.root(second)))
+        self.above[high] = low
+        return low != high
+
+
+def _joined(fingerprints: Sequence[Fingerprint], forest: Forest) -> Iterator[tuple[int, int]]:
+    """Joins exact duplicates, then of the distinct photos those whose hashes are close and whose pixels agree."""
+    first_of: dict[bytes, int] = {}
+    for index, one in enumerate(fingerprints):
+        if first_of.setdefault(one.pixels, index) != index:
+            forest.join(first_of[one.pixels], index)
+            yield first_of[one.pixels], index
+    distinct = np.array([index for index in first_of.values() if _telling(fingerprints[index])], np.int64)
+    hashes = np.array([fingerprints[index].hash for index in distinct], np.uint64)
+    mirrored = np.array([fingerprints[index].mirrored_hash for index in distinct], np.uint64)
+    for place, index in enumerate(distinct):
+        rest = hashes[place + 1 :]
+        close = np.minimum(np.bitwise_count(rest ^ hashes[place]), np.bitwise_count(rest ^ mirrored[place]))
+        for other in distinct[place + 1 :][close <= MAX_DISTANCE_BITS]:
+            first, second = int(index), int(other)
+            if forest.root(first) != forest.root(second) and confirmed(fingerprints[first], fingerprints[second]):
+                forest.join(first, second)
+                yield first, second
+
+
+def _telling(one: Fingerprint) -> bool:
+    return float(one.thumbnail.std()) >= MIN_CONTRAST
 
 
 def confirmed(first: Fingerprint, second: Fingerprint) -> bool:

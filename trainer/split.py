@@ -23,6 +23,7 @@ def split(
     groups: Sequence[int],
     seed: int,
     fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    supplied: Sequence[str | None] | None = None,
 ) -> list[str]:
     """The part ("train", "validation" or "test") of every photo.
 
@@ -30,31 +31,38 @@ def split(
     test and validation parts take whole groups, in the order of a hash of seed and content, until they hold their
     fraction, at least one photo; the rest trains. A group whose photos disagree on their label counts for the label
     of its smallest digest. Raises SplitError for a label too small to be divided.
+
+    `supplied` are the parts that the source itself names: they are kept. A part that it does not name is taken out of
+    its training photos, as its fraction of them; photos whose duplicates lie in another part stay where they are.
     """
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
         raise SplitError(f"The fractions {fractions} of train, validation and test must be positive and sum to 1.")
+    parts = [part or "train" for part in supplied or ["train"] * len(labels)]
+    missing = [part for part in ("test", "validation") if part not in parts]
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
         members[group].append(index)
     strata: dict[str, list[tuple[bytes, list[int]]]] = defaultdict(list)
     for indices in members.values():
-        first = min(indices, key=lambda index: (contents[index], labels[index]))
-        key = hashlib.sha256(f"{seed}:".encode() + contents[first]).digest()
-        strata[labels[first]].append((key, indices))
-    parts = ["train"] * len(labels)
+        if all(parts[index] == "train" for index in indices):
+            first = min(indices, key=lambda index: (contents[index], labels[index]))
+            key = hashlib.sha256(f"{seed}:".encode() + contents[first]).digest()
+            strata[labels[first]].append((key, indices))
     for label in sorted(set(labels)):
         stratum = sorted(strata[label])
-        if len(stratum) < MIN_PHOTOS:
+        needed = 1 + len(missing)
+        if len(stratum) < needed:
             raise SplitError(
-                f"The label {label!r} has {len(stratum)} distinct photos: at least {MIN_PHOTOS} are needed, "
-                "one each for training, validation and test."
+                f"The label {label!r} has {len(stratum)} distinct photos{' to train' if needed < MIN_PHOTOS else ''}: "
+                f"at least {needed} are needed, one each for {' and '.join(['training', *missing[::-1]])}."
             )
         photos = sum(len(indices) for _, indices in stratum)
         queue = iter(stratum)
         groups_left = len(stratum)
-        for part, fraction in (("test", fractions[2]), ("validation", fractions[1])):
+        for place, part in enumerate(missing):
             taken = 0
-            while taken < max(round(fraction * photos), 1) and groups_left > (2 if part == "test" else 1):
+            fraction = fractions[PARTS.index(part)]
+            while taken < max(round(fraction * photos), 1) and groups_left > len(missing) - place:
                 _, indices = next(queue)
                 groups_left -= 1
                 taken += len(indices)

@@ -49,10 +49,14 @@ def listing(file: Path, limits: ZipLimits = ZipLimits()) -> Listing:
     files = {}
     folded: dict[str, str] = {}  # name in one spelling -> as it is written
     twins = []
+    folders = set()
     for member in checked(archive, limits):
         name = _repaired(member)
         parts = PurePosixPath(name).parts
-        if member.is_dir() or is_junk(parts):
+        if is_junk(parts):
+            continue
+        if member.is_dir():
+            folders.add(parts)
             continue
         spelling = unicodedata.normalize("NFC", name)
         if spelling in folded and folded[spelling] != name:
@@ -60,7 +64,7 @@ def listing(file: Path, limits: ZipLimits = ZipLimits()) -> Listing:
         folded[spelling] = name
         files[parts] = partial(_read, archive, member)
     notes = [f"{len(twins)} names are written in two ways that look the same, such as {twins[0]!r}."] if twins else []
-    return Listing(file.name, files, tuple(notes))
+    return Listing(file.name, files, tuple(notes), frozenset(folders))
 
 
 def _opened(file: Path, limits: ZipLimits) -> zipfile.ZipFile:

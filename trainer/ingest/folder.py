@@ -16,16 +16,18 @@ def listing(folder: Path, max_bytes: int = Limits().max_bytes) -> Listing:
     if not folder.is_dir():
         raise SourceError(f"There is no folder {folder}.", "not_found")
     files = {}
+    seen = set()
     for place, folders, names in os.walk(folder):
         inside = Path(place).relative_to(folder).parts
         folders[:] = sorted(name for name in folders if not name.startswith(".") and len(inside) < MAX_DEPTH)
+        seen |= {(*inside, name) for name in folders if not is_junk((*inside, name))}
         for name in sorted(names):
             file = Path(place, name)
             if not is_junk((*inside, name)) and file.is_file() and not file.is_symlink():
                 files[*inside, name] = partial(_read, file, max_bytes)
         if len(files) > MAX_FILES:
             raise SourceError(f"The folder {folder.name} holds more than {MAX_FILES} files.", "too_many_files")
-    return Listing(folder.name, files)
+    return Listing(folder.name, files, folders=frozenset(seen))
 
 
 def _read(file: Path, max_bytes: int) -> bytes:

@@ -26,6 +26,7 @@ class Layout:
     records: list[Record]
     outside: list[str]  # photos that have no label here
     notes: tuple[str, ...]
+    empty: list[str]  # labels whose folder holds no photo
 
     @property
     def supplied_parts(self) -> bool:
@@ -36,6 +37,7 @@ class Layout:
 def recognise(listing: Listing, rename: Mapping[str, str] | None = None) -> Layout:
     """Find the layout of a source; `rename` gives labels other names than their folders. Raises SourceError."""
     files, top = _without_top(listing.files)
+    deep = len(top)
     photos = {path: read for path, read in files.items() if is_photo(path)}
     if not photos:
         raise SourceError(f"{listing.title} holds no photo (JPEG, PNG or WebP).", "no_images")
@@ -45,15 +47,17 @@ def recognise(listing: Listing, rename: Mapping[str, str] | None = None) -> Layo
     records = [
         Record("/".join(path), renamed[label], photos[path], part) for path, (label, part) in sorted(placed.items())
     ]
+    around = f" The folder {'/'.join(top)} around them was passed through." if top else ""
     return Layout(
-        sentence=f"{sentence}{f' The folder {top} around them was passed through.' if top else ''}",
+        sentence=sentence + around,
         records=records,
         outside=["/".join(path) for path in sorted(photos.keys() - placed.keys())],
         notes=(*listing.notes, *_notes(renamed, rename or {})),
+        empty=_empty({path[deep:] for path in listing.folders if path[:deep] == top}, placed),
     )
 
 
-def _without_top(files: Mapping[Path, Callable[[], bytes]]) -> tuple[dict[Path, Callable[[], bytes]], str]:
+def _without_top(files: Mapping[Path, Callable[[], bytes]]) -> tuple[dict[Path, Callable[[], bytes]], Path]:
     """The files without the single folders around them all, where at least one folder is left under these."""
     found, top = dict(files), []
     while found and len({path[0] for path in found}) == 1 and all(len(path) > 2 for path in found):
@@ -61,7 +65,7 @@ def _without_top(files: Mapping[Path, Callable[[], bytes]]) -> tuple[dict[Path, 
             break
         top.append(next(iter(found))[0])
         found = {path[1:]: read for path, read in found.items()}
-    return found, "/".join(top)
+    return found, tuple(top)
 
 
 def _by_table(
@@ -111,6 +115,15 @@ def _by_folders(photos: Iterable[Path], title: str) -> tuple[str, dict[Path, tup
             "no_images",
         )
     return "Class folders: each folder is named by its label.", placed
+
+
+def _empty(folders: Iterable[Path], placed: Mapping[Path, tuple[str, str | None]]) -> list[str]:
+    """The class folders without a photo, where folders are what names the labels."""
+    deep = {len(path) for path in placed}
+    if any(path[-2:-1] != (label,) for path, (label, _) in placed.items()) or len(deep) != 1:
+        return []
+    labels = {label for label, _ in placed.values()}
+    return sorted({path[-1] for path in folders if len(path) == max(deep) - 1 and path[-1] not in labels})
 
 
 def _label(text: str) -> str:

@@ -34,6 +34,7 @@ class Listing:
     title: str  # how sentences call the source
     files: Mapping[tuple[str, ...], Callable[[], bytes]]  # path inside the source -> reads it
     notes: tuple[str, ...] = ()  # what a person should know about the names
+    folders: frozenset[tuple[str, ...]] = frozenset()  # those named, empty ones among them
 
 
 def is_junk(parts: tuple[str, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, models, transaction
 from django.db.models import Count, Max
+from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
 from trainer.ingest.record import Record, SourceError
@@ -42,12 +44,21 @@ class DatasetQuerySet(JobQuerySet["Dataset"]):
 
     def enqueue(self, name: str, source_path: Path, **fields: Any) -> Dataset:
         """A new row with the next number of its name, waiting to be imported; a worker is rung for after the commit."""
+        dataset = self.numbered(name, source_path, **fields)
+        transaction.on_commit(self.model.ring)
+        return dataset
+
+    def begin(self, name: str, source_path: Path, **fields: Any) -> Dataset:
+        """A new row that this process imports itself."""
+        now = timezone.now()
+        ours = {"status": Dataset.Status.IMPORTING, "token": uuid.uuid4(), "attempt": 1}
+        return self.numbered(name, source_path, heartbeat_at=now, started_at=now, **ours, **fields)
+
+    def numbered(self, name: str, source_path: Path, **fields: Any) -> Dataset:
         for _ in range(100):  # each failure is the success of another
             last = self.filter(name=name).aggregate(last=Max("number"))["last"] or 0
             with suppress(IntegrityError), transaction.atomic():
-                dataset = self.create(name=name, number=last + 1, source_path=str(source_path), **fields)
-                transaction.on_commit(self.model.ring)
-                return dataset
+                return self.create(name=name, number=last + 1, source_path=str(source_path), **fields)
         raise SourceError(f"{name} got no number: too many datasets of this name are being imported.")
 
 

@@ -1,0 +1,123 @@
+"""The photos of a source, decoded once in sandboxes and kept as files that are named by their content."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from classifier.guard import Limits, Refused
+from classifier.look import THUMBNAIL_SIDE, Look
+from classifier.sandbox import Sandbox
+from trainer.duplicates import Fingerprint, of_look
+from trainer.ingest.record import Record
+
+SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+IN_FLIGHT = 4  # photos for each sandbox that are read, and not yet written
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo that is kept."""
+
+    name: str  # in the source
+    label: str
+    part: str | None  # as the source divides it
+    sha256: bytes  # of the file
+    suffix: str
+    bytes: int
+    width: int
+    height: int
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """One that is not, and why."""
+
+    name: str
+    label: str
+    code: str
+    sentence: str
+
+
+def keep(
+    records: Iterable[Record], folder: Path, *, count: int, sandboxes: int, limits: Limits = Limits()
+) -> Iterator[Photo | Unreadable]:
+    """Reads every record once, in order, and writes those that decode to `<folder>/<aa>/<sha256>.<suffix>`.
+
+    A few photos are in memory at a time; the thumbnails of all `count` lie in a file of the folder, which can be
+    deleted when nobody compares them any more. Raises what `read` raises for a source that is damaged, and OSError
+    where the disk is full.
+    """
+    folder.mkdir(parents=True)
+    thumbnails = _thumbnails(folder / "thumbnails", count)
+    for place, (record, outcome) in enumerate(_looked_at(records, sandboxes, limits)):
+        if isinstance(outcome, Refused):
+            yield Unreadable(record.name, record.label, outcome.code, outcome.sentence)
+            continue
+        data, look = outcome
+        digest = hashlib.sha256(data)
+        _write(folder / digest.hexdigest()[:2], f"{digest.hexdigest()}{SUFFIXES[look.format]}", data)
+        thumbnails[place] = look.thumbnail
+        yield Photo(
+            name=record.name,
+            label=record.label,
+            part=record.part,
+            sha256=digest.digest(),
+            suffix=SUFFIXES[look.format],
+            bytes=len(data),
+            width=look.width,
+            height=look.height,
+            fingerprint=of_look(look.pixels, thumbnails[place]),
+        )
+
+
+def _thumbnails(file: Path, count: int) -> np.ndarray:
+    """uint8 (count, 32, 32) in a file whose place on the disk is taken now: a full disk met later would be a SIGBUS."""
+    with file.open("wb") as opened:
+        os.posix_fallocate(opened.fileno(), 0, max(count, 1) * THUMBNAIL_SIDE**2)
+    return np.asarray(np.memmap(file, np.uint8, "r+", shape=(max(count, 1), THUMBNAIL_SIDE, THUMBNAIL_SIDE)))
+
+
+def _write(folder: Path, name: str, data: bytes) -> None:
+    folder.mkdir(exist_ok=True)
+    if not (folder / name).exists():  # the same file twice is kept once
+        (folder / name).write_bytes(data)
+
+
+def _looked_at(
+    records: Iterable[Record], sandboxes: int, limits: Limits
+) -> Iterator[tuple[Record, tuple[bytes, Look] | Refused]]:
+    """Each record with its bytes and what a sandbox saw of it, in order, a few at a time."""
+    free: SimpleQueue[Sandbox] = SimpleQueue()
+
+    def look(record: Record) -> tuple[bytes, Look] | Refused:
+        sandbox = free.get()  # a sandbox serves one thread at a time
+        try:
+            data = record.read()
+            return data, sandbox.look(data)
+        except Refused as refused:
+            return refused
+        finally:
+            free.put(sandbox)
+
+    with ExitStack() as stack:
+        for _ in range(sandboxes):
+            free.put(stack.enter_context(Sandbox(limits=limits)))
+        pool = stack.enter_context(ThreadPoolExecutor(sandboxes))
+        stack.callback(pool.shutdown, cancel_futures=True)  # before the sandboxes close
+        waiting: deque[tuple[Record, Future[tuple[bytes, Look] | Refused]]] = deque()
+        for record in records:
+            waiting.append((record, pool.submit(look, record)))
+            if len(waiting) > IN_FLIGHT * sandboxes:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()

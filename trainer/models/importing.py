@@ -1,0 +1,234 @@
+"""One import from its claim to its end: nothing of it is seen before the last moment, nothing is left of half a one.
+
+The photos are written into a folder of this attempt alone. At the end the folder gets its final name, and one
+transaction makes rows of the photos and the dataset ready; who lost the claim meanwhile changes nothing. What a killed
+process leaves is removed by `sweep`.
+"""
+
+import copy
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
+
+from classifier.guard import Limits
+from trainer import report
+from trainer.ingest import source
+from trainer.ingest.record import SourceError
+from trainer.ingest.store import Photo as Kept
+from trainer.ingest.store import Unreadable, keep
+from trainer.models.dataset import Dataset, Photo
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0  # between two looks whether somebody cancelled, and two notes of the progress
+ROWS = 1000  # inserted at a time
+SEED, FRACTIONS = 1, (0.8, 0.1, 0.1)  # where nobody chose others
+ABANDONED_SECONDS = 24 * 3600.0  # an upload that no dataset waits for
+
+
+class Ended(Exception):
+    """The import is cancelled, or belongs to another process by now."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an import is."""
+
+    done: int  # photos
+    total: int
+    elapsed_seconds: float
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """None before the first photos tell."""
+        return self.elapsed_seconds / self.done * (self.total - self.done) if self.done else None
+
+
+def perform(dataset: Dataset, *, say: Callable[[Progress], None] = lambda progress: None) -> None:
+    """Import a dataset that was claimed. Its row tells the end: ready, refused, failed or cancelled."""
+    sweep()
+    assert dataset.token is not None
+    folder = Path(settings.DATASETS_DIR) / f"{dataset.pk}-{dataset.token.hex[:12]}"
+    staging = folder.with_name(f"{folder.name}.tmp")
+    try:
+        with heart(dataset):
+            content = examined(dataset, staging, say)
+            if content.refusals:
+                finished(dataset, Dataset.Status.REFUSED, content.refusals[0], report=content.report)
+            else:
+                publish(dataset, content, staging, folder)
+    except SourceError as error:
+        finished(dataset, Dataset.Status.REFUSED, str(error))
+    except Ended:
+        finished(dataset, Dataset.Status.CANCELLED)
+    except KeyboardInterrupt:
+        finished(dataset, Dataset.Status.CANCELLED)
+        raise
+    except OSError as error:
+        sentence = f"The photos could not be stored: {error.strerror}."
+        finished(dataset, Dataset.Status.FAILED, sentence)
+        log.warning("%s: %s", dataset, error)
+    except Exception:
+        finished(dataset, Dataset.Status.FAILED, "The import failed for a reason nobody thought of: see the log.")
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def examined(dataset: Dataset, staging: Path, say: Callable[[Progress], None]) -> report.Content:
+    """Every photo read once and kept in `staging`. Raises SourceError, Ended, OSError."""
+    options = dataset.options
+    layout = source.layout(Path(dataset.source_path), options.get("rename"))
+    photos: list[Kept] = []
+    unreadable: list[Unreadable] = []
+    began = looked = time.monotonic()
+    total = len(layout.records)
+    alive(dataset, progress_done=0, progress_total=total)
+    kept = keep(
+        layout.records,
+        staging,
+        count=total,
+        sandboxes=settings.CORES,
+        limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES),
+    )
+    for done, one in enumerate(kept, start=1):
+        if isinstance(one, Kept):
+            photos.append(one)
+        else:
+            unreadable.append(one)
+        if time.monotonic() - looked > LOOK_SECONDS:
+            looked = time.monotonic()
+            alive(dataset, progress_done=done)
+            say(Progress(done, total, looked - began))
+    content = report.examine(
+        layout, photos, unreadable, seed=options.get("seed", SEED), fractions=tuple(options.get("fractions", FRACTIONS))
+    )
+    alive(dataset, progress_done=total)
+    say(Progress(total, total, time.monotonic() - began))
+    return content
+
+
+def alive(dataset: Dataset, **progress: int) -> None:
+    """Say how far it is; raises Ended where it should not go on."""
+    if not dataset.beat(**progress) or dataset.stop_requested:
+        raise Ended
+
+
+def publish(dataset: Dataset, content: report.Content, staging: Path, folder: Path) -> None:
+    """Make the photos visible, all at once, or none of them."""
+    (staging / "thumbnails").unlink()
+    os.sync()  # the files lie on the disk before a row says so
+    staging.rename(folder)
+    counts = {part: content.parts.count(part) for part in Photo.Part.values}
+    try:
+        with transaction.atomic():
+            for rows in batches(dataset, content):
+                Photo.objects.bulk_create(rows)
+            ours = dataset.finish(
+                Dataset.Status.READY,
+                labels=content.labels,
+                fingerprint=content.fingerprint,
+                report=content.report,
+                counts=counts,
+                folder=folder.name,
+            )
+            if not ours:
+                raise Ended
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    discard_upload(dataset)
+
+
+def batches(dataset: Dataset, content: report.Content) -> Iterator[list[Photo]]:
+    for start in range(0, len(content.photos), ROWS):
+        indices = range(start, min(start + ROWS, len(content.photos)))
+        yield [row(dataset, content, index) for index in indices]
+
+
+def row(dataset: Dataset, content: report.Content, index: int) -> Photo:
+    photo = content.photos[index]
+    return Photo(
+        dataset=dataset,
+        label=photo.label,
+        part=content.parts[index],
+        sha256=photo.sha256.hex(),
+        suffix=photo.suffix,
+        pixels=photo.fingerprint.pixels.hex(),
+        phash=f"{photo.fingerprint.hash:016x}",
+        group=content.groups[index],
+        flag=content.flags[index],
+        name=photo.name,
+        bytes=photo.bytes,
+        width=photo.width,
+        height=photo.height,
+    )
+
+
+def finished(dataset: Dataset, status: str, sentence: str = "", **fields: object) -> None:
+    if dataset.finish(status, sentence, **fields):
+        log.info("%s is %s. %s", dataset, status, sentence)
+        discard_upload(dataset)
+    else:
+        log.info("%s went on elsewhere: what this process did of it is forgotten.", dataset)
+
+
+def discard_upload(dataset: Dataset) -> None:
+    """The zip that a browser sent is not needed any more, however the import ended."""
+    if dataset.source_kind == Dataset.SourceKind.UPLOAD:
+        Path(dataset.source_path).unlink(missing_ok=True)
+
+
+@contextmanager
+def heart(dataset: Dataset) -> Iterator[None]:
+    """Beats from a thread of its own while photos are compared and stored, which takes minutes without a word."""
+    leaving = threading.Event()
+    ours = copy.copy(dataset)
+
+    def beat() -> None:
+        while not leaving.wait(settings.HEARTBEAT_SECONDS):
+            try:
+                ours.beat()
+            except DatabaseError as error:
+                log.warning("The heartbeat of %s was not written: %s", dataset, error)
+            finally:
+                connection.close()
+
+    thread = threading.Thread(target=beat, name="heart", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        thread.join()
+
+
+def sweep() -> None:
+    """Remove what killed imports left: folders that no row names, uploads that no row waits for."""
+    datasets = Path(settings.DATASETS_DIR)
+    datasets.mkdir(parents=True, exist_ok=True)
+    found = list(datasets.iterdir())  # before the rows are read: an import has its row before its folder
+    known = set(Dataset.objects.exclude(folder="").values_list("folder", flat=True))
+    for pk, token in Dataset.objects.held().values_list("pk", "token"):
+        assert token is not None
+        known |= {f"{pk}-{token.hex[:12]}", f"{pk}-{token.hex[:12]}.tmp"}
+    for folder in found:
+        if folder.name not in known:
+            shutil.rmtree(folder, ignore_errors=True)
+            log.info("Removed %s, which an import left unfinished.", folder.name)
+    waiting = set(Dataset.objects.filter(status__in=Dataset.ACTIVE).values_list("source_path", flat=True))
+    uploads = Path(settings.UPLOADS_DIR)
+    for file in uploads.glob("*"):
+        if str(file) not in waiting and time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
+            file.unlink(missing_ok=True)
+            log.info("Removed %s, an upload that no dataset waits for.", file.name)
