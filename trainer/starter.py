@@ -1,11 +1,11 @@
 """Make the model that ships with the site: one command, from photos in class folders and pretrained weights.
 
-    python -m trainer.starter --data dogs120.zip --weights mobilenet_v2.pth --out classifier/starter --work checkpoints
+    python -m trainer.starter --data dogs120.zip --weights mobilenet_v2.pth --out starter
 
 The photos are divided 80/10/10 by content and seed; the head starts from the pretrained rows of the same names; all
 layers are trained; validation chooses the epoch, how far to go from the pretrained weights to that epoch's, and the
-calibration; the test photos are read once, at the end. A second call with the same `--work` folder goes on where the
-first was stopped.
+calibration; the test photos are read once, at the end. Checkpoints lie in `starter.work`: a second call goes on where
+the first was stopped.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="pretrained weights of the architecture")
     parser.add_argument("--out", type=Path, required=True, help="folder of the artifact; must not exist")
     parser.add_argument(
-        "--work", type=Path, required=True, help="folder of the checkpoints; a second call goes on there"
+        "--work", type=Path, help="folder of the checkpoints, where a second call goes on (default: OUT.work)"
     )
     parser.add_argument("--name", default="dogs120", help="name of the version (default: dogs120)")
     parser.add_argument(
@@ -61,12 +61,14 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    for exporter in ("onnx_ir", "onnxscript"):  # a hundred lines about every pass over the graph
+        logging.getLogger(exporter).setLevel(logging.WARNING)
     try:
         make(
             arguments.data,
             arguments.weights,
             out=arguments.out,
-            work=arguments.work,
+            work=arguments.work or arguments.out.with_name(f"{arguments.out.name}.work"),
             name=arguments.name,
             recipe=presets.changed(presets.STARTER, arguments.set),
         )
