@@ -63,7 +63,9 @@ def test_predictions_need_none_of_them(
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/"), ("POST", "/"), ("POST", "/api/predictImage"), ("GET", "/admin/")]
 )
-def test_who_is_signed_in_hears_that_the_database_is_away(admin_client: Client, picture, monkeypatch, method, path):
+def test_who_is_signed_in_hears_that_the_database_is_away(
+    admin_client: Client, active_version, picture, monkeypatch, method, path
+):
     admin_client.raise_request_exception = False
     with monkeypatch.context() as patch:
         patch.setattr(connection, "cursor", refuse)
