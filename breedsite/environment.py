@@ -4,18 +4,20 @@ import math
 import os
 import warnings
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off", "")
+DATABASES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")  # those that are tested, with drivers
 NUMBERS = {int: "a whole number, zero or more", float: "a number, zero or more"}
 
 
 class Environment(environ.Env):
-    """`env.int("PORT", default=8000)`, `.float`, `.bool`, `.str`, `.list`, `.db_url`; stricter than its parent, which
-    reads `12 abc` as 12 and any unknown word as false.
+    """`env.int("PORT", default=8000)`, `.float`, `.bool`, `.str`, `.list`, `.db_url`, `.address`; stricter than its
+    parent, which reads `12 abc` as 12 and any unknown word as false.
     """
 
     def get_value(self, var: str, cast: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -38,8 +40,19 @@ class Environment(environ.Env):
                 found: dict[str, Any] = super().db_url(var, **kwargs)
             except ValueError:  # a port that is no number
                 found = {}
-        if not found.get("ENGINE"):
+        if found.get("ENGINE") not in DATABASES:
             raise ImproperlyConfigured(
                 f"{var} is not the address of a database: write something like postgres://name:password@host:5432/breeds."
             )
         return found
+
+    def address(self, var: str, *, default: str, kinds: tuple[str, ...]) -> str:
+        """The address of a server, `kind://...`; it may hold a password, so the sentence does not repeat it."""
+        text = self.str(var, default="") or default
+        try:
+            sound = urlsplit(text).scheme in kinds and urlsplit(text).port != 0
+        except ValueError:  # a port that is no number, brackets that do not close
+            sound = False
+        if not sound:
+            raise ImproperlyConfigured(f"{var} is not the address of a server: begin it with {' or '.join(kinds)}://.")
+        return text

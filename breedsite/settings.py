@@ -7,6 +7,7 @@ from the environment, and a wrong one stops the start with a sentence that names
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -28,9 +29,12 @@ def secret_key() -> str:
     try:
         DATA_DIR.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w") as out:
+            # Whole before it has its name: on a full disk, or read by a second process at this moment, it is no key.
+            with tempfile.NamedTemporaryFile("w", dir=DATA_DIR, prefix="secret_key.") as out:  # mode 0600
                 out.write(get_random_string(64))
+                out.flush()
+                with suppress(FileExistsError):  # another was quicker: its key holds
+                    os.link(out.name, file)
         return file.read_text()
     except OSError as error:
         raise ImproperlyConfigured(
@@ -160,10 +164,12 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
+    # A server that does not even refuse would hold a thread for minutes.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)  # seconds
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]  # nothing is written to disk
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 VALKEY_SOCKET = socket_path("valkey.sock")
-CACHE_URL = env.str("CACHE_URL", default=f"unix://{VALKEY_SOCKET}?db=1")
+CACHE_URL = env.address("CACHE_URL", default=f"unix://{VALKEY_SOCKET}?db=1", kinds=("redis", "rediss", "unix"))
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -185,7 +191,11 @@ PREDICT_WAIT_SECONDS = env.float("PREDICT_WAIT_SECONDS", default=2.0)  # in the 
 VERSION_POLL_SECONDS = env.float("VERSION_POLL_SECONDS", default=1.0)  # how often the active version is looked up
 
 # --- jobs ---------------------------------------------------------------------------------------------------------
-BROKER_URL = env.str("BROKER_URL", default=f"redis+socket://{VALKEY_SOCKET}?virtual_host=0")
+BROKER_URL = env.address(
+    "BROKER_URL",
+    default=f"redis+socket://{VALKEY_SOCKET}?virtual_host=0",
+    kinds=("redis", "rediss", "redis+socket", "amqp", "amqps"),
+)
 CELERY_BROKER_URL = BROKER_URL
 CELERY_TASK_DEFAULT_QUEUE = env.str("BROKER_QUEUE", default="breedsite")  # two sites on one broker need two
 CELERY_TASK_IGNORE_RESULT = True

@@ -1,13 +1,19 @@
 """What the environment may say, and what the README says about it."""
 
 import ast
+import errno
 import os
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from breedsite import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -60,6 +66,10 @@ def test_the_readme_draws_the_folders_that_exist():
         ("ALLOW_ANONYMOUS_PREDICT", "maybe", "ALLOW_ANONYMOUS_PREDICT is set to 'maybe': write true or false."),
         ("DATABASE_URL", "nonsense", "DATABASE_URL is not the address of a database"),
         ("DATABASE_URL", "postgres://h:port/db", "DATABASE_URL is not the address of a database"),
+        ("DATABASE_URL", "mysql://me:s3cret@host/db", "DATABASE_URL is not the address of a database"),
+        ("CACHE_URL", "s3cret", "CACHE_URL is not the address of a server: begin it with redis or rediss or unix://."),
+        ("CACHE_URL", "redis://:s3cret@host:port/1", "CACHE_URL is not the address of a server"),
+        ("BROKER_URL", "kafka://me:s3cret@host", "BROKER_URL is not the address of a server: begin it with redis or"),
     ],
 )
 @pytest.mark.parametrize("command", [("manage.py", "up"), ("-m", "breedsite.up"), ("-m", "breedsite.server")])
@@ -75,5 +85,35 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(tmp_path, com
     )
     assert done.returncode == 1
     assert re.match("breedsite cannot (start|run): ", done.stderr)
-    assert sentence in done.stderr
+    assert sentence in done.stderr and "s3cret" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def new_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A data folder without a key."""
+    monkeypatch.setattr(settings, "DATA_DIR", tmp_path / "var")
+    return tmp_path / "var"
+
+
+def test_all_who_start_at_once_on_a_new_folder_have_one_key(new_folder: Path):
+    start = threading.Barrier(8)
+
+    def key(_: int) -> str:
+        start.wait(20)
+        return settings.secret_key()
+
+    with ThreadPoolExecutor(8) as pool:
+        [found] = set(pool.map(key, range(8)))
+    assert len(found) == 64 and [file.name for file in new_folder.iterdir()] == ["secret_key"]
+
+
+def test_a_full_disk_leaves_no_empty_key_behind(new_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(length: int) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(ImproperlyConfigured, match="No space left on device"):
+        patch.setattr(settings, "get_random_string", full)
+        settings.secret_key()
+    assert list(new_folder.iterdir()) == []
+    assert len(settings.secret_key()) == 64
