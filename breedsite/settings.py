@@ -180,6 +180,11 @@ CACHES = {
 VERSIONS_DIR = DATA_DIR / "versions"
 DATASETS_DIR = DATA_DIR / "datasets"
 UPLOADS_DIR = DATA_DIR / "uploads"  # zips of photos on their way into a dataset
+DATASETS_SOURCE_DIRS = [  # whose folders and zips the admin may import
+    Path(folder).expanduser().resolve() for folder in env.list("DATASETS_SOURCE_DIRS", default=[])
+]
+_weights = env.str("WEIGHTS_DIR", default="")
+WEIGHTS_DIR = Path(_weights).expanduser().resolve() if _weights else None  # published weights, for want of a network
 
 # --- predicting ---------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))

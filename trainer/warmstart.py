@@ -18,10 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from classifier.networks import catalogue, parts
-
-
-class WeightsError(ValueError):
-    """Pretrained weights that are missing or of another network; the sentence names the file."""
+from trainer.weights import WeightsError, find, missing
 
 
 @dataclass(frozen=True)
@@ -33,40 +30,69 @@ class WarmStart:
     matched: dict[str, str]  # label -> the name of the pretrained row it started from
 
 
-def warm_start(architecture: Mapping[str, Any], labels: Sequence[str], weights: Path) -> WarmStart:
-    """Build the network for `labels` from a state dict of the same architecture with its published head.
+def warm_start(architecture: Mapping[str, Any], labels: Sequence[str], weights: Path | None) -> WarmStart:
+    """Build the network for `labels` from published weights of the same architecture.
 
+    `weights` is their file, or a folder to look for it (see trainer.weights), or None for the library's own cache and
+    download. A linear head starts from the rows of the labels' names where there are such; another starts at random.
     Raises WeightsError.
     """
     name = architecture["name"]
-    family = catalogue.family(name)
+    file = locate(name, weights)
+    state = published(name, file)
     net = catalogue.create(architecture, label_count=len(labels))
-    state = read_weights(weights)
     expected = net.state_dict()
     head = parts.head(net)
-    head_tensors = [f"{head}.weight", f"{head}.bias"]
-    pretrained_labels = family.pretrained_labels(name)
-    for tensor in sorted(expected):
-        shape = list(expected[tensor].shape)
-        if tensor in head_tensors:
-            shape[0] = len(pretrained_labels)
-        if tensor not in state or list(state[tensor].shape) != shape:
+    head_tensors = [tensor for tensor in expected if tensor.startswith(f"{head}.")]
+    for tensor, value in sorted(expected.items()):
+        if tensor not in head_tensors and (tensor not in state or state[tensor].shape != value.shape):
             raise WeightsError(
-                f"{weights} holds no tensor {tensor} of shape {shape}: it is not of a pretrained {name}."
+                f"{file} holds no tensor {tensor} of shape {list(value.shape)}: it is not of a pretrained {name}."
             )
-    rows = match_labels(labels, pretrained_labels, state[head_tensors[0]])
+    matched: dict[str, str] = {}
+    names = catalogue.family(name).pretrained_labels(name)
+    rows_are_names = all(tensor in state and len(state[tensor]) == len(names) for tensor in head_tensors)
+    if rows_are_names and not isinstance(net.get_submodule(head), parts.DenseHead):
+        rows = match_labels(labels, names, state[f"{head}.weight"])
+        matched = {label: names[row] for label, row in rows.items()}
     for tensor in head_tensors:
-        pretrained = state[tensor]
-        started = pretrained.mean(0, keepdim=True).repeat(len(labels), *[1] * (pretrained.ndim - 1))
-        for label, row in rows.items():
-            started[labels.index(label)] = pretrained[row]
+        started = expected[tensor]
+        if matched:
+            started = state[tensor].mean(0, keepdim=True).repeat(len(labels), *[1] * (state[tensor].ndim - 1))
+            for label, row in rows.items():
+                started[labels.index(label)] = state[tensor][row]
         state[tensor] = started
     net.load_state_dict({tensor: state[tensor] for tensor in expected})
-    return WarmStart(
-        net=net,
-        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-        matched={label: pretrained_labels[row] for label, row in rows.items()},
-    )
+    return WarmStart(net=net, weights_sha256=hashlib.sha256(file.read_bytes()).hexdigest(), matched=matched)
+
+
+def locate(name: str, place: Path | None) -> Path:
+    """The file with the published weights of a network; `place` is the file itself, a folder, or None."""
+    if place is not None and not place.is_dir():
+        return place
+    library_file = catalogue.weights_file(name)
+    found = find(place, name, library_file) if place else None
+    if found:
+        return found
+    if library_file is None:
+        raise WeightsError(missing(name, library_file, place))
+    try:
+        fetched: Path = catalogue.family(name).fetch(name)
+    except (OSError, RuntimeError) as error:  # no network, or a file with another digest
+        raise WeightsError(f"{missing(name, library_file, place)} Fetching it failed: {error}") from error
+    return fetched
+
+
+def published(name: str, file: Path) -> dict[str, Tensor]:
+    """What a file of published weights holds, under the names that the network has today."""
+    family = catalogue.family(name)
+    if family.weights_file(name) is None:
+        raise WeightsError(missing(name, None, None))
+    try:
+        state: dict[str, Tensor] = family.published(name, read_weights(file))
+    except RuntimeError as error:  # timm builds the network to find the names
+        raise WeightsError(f"{file} is not of a pretrained {name} ({str(error).splitlines()[0]}).") from error
+    return state
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """The architectures by name, whichever family they are of. This folder is the only place where one is named.
 
-A new family: write one file with `names`, `create` and `feature_layer`, add it to FAMILIES, and write names.txt anew as
-classifier/architectures.py says, for those who may not import torch.
+A new family: write one file with `names`, `create`, `feature_layer` and `weights_file`, add it to FAMILIES, and write
+names.txt anew as classifier/architectures.py says, for those who may not import torch. Where there are published
+weights, write `fetch`, `published` and `pretrained_labels` as well.
 """
 
 from collections.abc import Mapping
@@ -45,3 +46,9 @@ def create(architecture: Mapping[str, Any], *, label_count: int) -> nn.Module:
     name = str(architecture.get("name"))
     net: nn.Module = family(name).create(name, label_count=label_count)
     return parts.put_head(net, architecture.get("head", {}), label_count=label_count)
+
+
+def weights_file(name: str) -> str | None:
+    """The library's name of the file with the published weights of a network, None where there are none."""
+    found: str | None = family(name).weights_file(name)
+    return found

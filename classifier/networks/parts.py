@@ -8,7 +8,7 @@ from torch import nn
 Trainable = Literal["all", "last blocks", "head"]
 
 # Children that are no block of their own but hold the blocks, as torchvision and timm name them.
-HOLDERS = ("features", "blocks", "stages", "layers", "encoder", "trunk_output")
+HOLDERS = ("features", "blocks", "stages", "layers", "encoder", "trunk_output", "body")
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 

@@ -71,3 +71,8 @@ def create(name: str, *, label_count: int) -> nn.Module:
 def feature_layer(net: nn.Module) -> str | None:
     """The part whose output is the last feature map (B, 1024, 4, 4)."""
     return "features"
+
+
+def weights_file(name: str) -> str | None:
+    """Nobody has published weights of these."""
+    return None

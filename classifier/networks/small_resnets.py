@@ -83,6 +83,11 @@ def feature_layer(net: nn.Module) -> str | None:
     return "features"
 
 
+def weights_file(name: str) -> str | None:
+    """Nobody has published weights of these."""
+    return None
+
+
 def convolution(inputs: int, outputs: int, *, pool: bool = False) -> nn.Sequential:
     parts = [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*parts, nn.MaxPool2d(2)) if pool else nn.Sequential(*parts)

@@ -1,8 +1,12 @@
 """Every classifier of torchvision by name, with a new linear head, and what its published head's rows stand for."""
 
+import re
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from classifier.networks import torchvision_ops
 
@@ -14,6 +18,8 @@ from torchvision import models  # noqa: E402 - importable only after the declara
 # Transformers give tokens instead, so they have none.
 FEATURE_LAYERS = ("features", "layer4", "trunk_output", "blocks")
 TOKEN_NETWORKS = (models.VisionTransformer, models.SwinTransformer, models.MaxVit)
+
+OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # "norm.1.weight" for "norm1.weight"
 
 
 @cache
@@ -27,6 +33,28 @@ def create(name: str, *, label_count: int) -> nn.Module:
     extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     net: nn.Module = models.get_model(name, weights=None, num_classes=label_count, **extra)
     return net
+
+
+def weights_file(name: str) -> str | None:
+    """The name of the file with torchvision's default weights of this network."""
+    return Path(models.get_model_weights(name).DEFAULT.url).name
+
+
+def fetch(name: str) -> Path:
+    """That file, from torch's own cache or from where torchvision publishes it; its name holds its digest, which is
+    checked. Raises OSError without a network, RuntimeError for another digest.
+    """
+    url = models.get_model_weights(name).DEFAULT.url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file), file.stem.rpartition("-")[2], progress=False)
+    return file
+
+
+def published(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A published state dict with the names that the network has today: DenseNet's were written with other ones."""
+    return {OLD_NAME.sub(r"\1\2", tensor): value for tensor, value in state.items()}
 
 
 def pretrained_labels(name: str) -> tuple[str, ...]:

@@ -1,0 +1,71 @@
+"""manage.py architecture NAME: the layers of a network, and what of them learns."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from trainer.recipe import Recipe, RecipeError
+from trainer.weights import find, missing
+
+
+class Command(BaseCommand):
+    help = "Writes the layer table of a network: each layer's output and parameters, and how many of them learn."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="of the network, such as resnet9, mobilenet_v2 or timm-convnext_atto")
+        parser.add_argument("--labels", type=int, default=10, help="how many labels (default 10)")
+        parser.add_argument("--size", type=int, default=224, help="side of the pictures in pixels (default 224)")
+        parser.add_argument("--head", default="linear", help="linear, or hidden layers such as 512-256-128")
+        parser.add_argument("--trainable", default="all", choices=get_args(get_type_hints(Recipe)["trainable"]))
+        parser.add_argument("--last-blocks", type=int, default=1, help="how many learn with --trainable 'last blocks'")
+        parser.add_argument("--json", action="store_true", help="the table as JSON")
+
+    def handle(self, *args: Any, name: str, labels: int, size: int, head: str, **options: Any) -> None:
+        if labels < 2:
+            raise CommandError("--labels must be at least 2.")
+        try:
+            recipe = Recipe(
+                architecture=name,
+                image_size=size,
+                head=head,
+                trainable=options["trainable"],
+                last_blocks=options["last_blocks"],
+            )
+        except RecipeError as error:
+            raise CommandError(str(error)) from error
+        table = measure(recipe, labels)
+        if options["json"]:
+            self.stdout.write(json.dumps(table))
+            return
+        for layer, kind, output, parameters, trainable in table["layers"]:
+            shape = "x".join(map(str, output)) if output else "-"
+            self.stdout.write(f"{layer:<48} {kind:<22} {shape:>14} {parameters:>12,} {trainable:>12,}")
+        self.stdout.write(
+            f"{table['parameters']:,} parameters, {table['trainable']:,} of them learn; "
+            f"{table['statistics']:,} batch-norm statistics; {labels} labels, {size}x{size} pixels."
+        )
+        self.stdout.write(f"Pretrained weights: {weights(name, table['weights_file'])}")
+
+
+def measure(recipe: Recipe, labels: int) -> dict[str, Any]:
+    """The table, by a process of its own: this one never imports torch."""
+    command = [sys.executable, "-m", "classifier.networks.table", json.dumps(recipe.as_architecture())]
+    command += ["--labels", str(labels), "--size", str(recipe.image_size)]
+    command += ["--trainable", recipe.trainable, "--last-blocks", str(recipe.last_blocks)]
+    done = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CommandError(done.stderr.strip().rpartition("\n")[2])
+    table: dict[str, Any] = json.loads(done.stdout)
+    return table
+
+
+def weights(name: str, library_file: str | None) -> str:
+    """Where they are, or what to do."""
+    folder: Path | None = settings.WEIGHTS_DIR
+    found = find(folder, name, library_file) if folder else None
+    return str(found) if found else missing(name, library_file, folder)
