@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from classifier.models import ModelVersion
+from trainer.models import Dataset
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROLES = ("anonymous", "user", "staff", "admin")  # staff: may enter the admin, and has no permission in it
@@ -62,6 +63,15 @@ ADMIN: dict[str, tuple[int, int]] = {
     "classifier/modelversion/<path:object_id>/delete/": (403, 403),
     "classifier/modelversion/<path:object_id>/change/": (403, 200),
     "classifier/modelversion/<path:object_id>/activate/": (403, 200),
+    "trainer/dataset/": (403, 200),
+    "trainer/dataset/add/": (403, 200),
+    "trainer/dataset/<path:object_id>/": (302, 302),
+    "trainer/dataset/<path:object_id>/history/": (403, 200),
+    "trainer/dataset/<path:object_id>/delete/": (403, 403),
+    "trainer/dataset/<path:object_id>/change/": (403, 200),
+    "trainer/dataset/<path:object_id>/progress/": (403, 200),
+    "trainer/dataset/<path:object_id>/cancel/": (403, 405),
+    "trainer/dataset/upload/<uuid:key>/": (403, 200),
 }
 FOR_ALL = {"login/", "logout/"}
 
@@ -82,11 +92,12 @@ OF_ADMIN = [route.removeprefix("admin/") for route in ROUTES if route.startswith
 
 def address(route: str) -> str:
     """Of an object that is there."""
-    model = ModelVersion if "modelversion" in route else Group if "group" in route else User
+    models = {"modelversion": ModelVersion, "dataset": Dataset, "group": Group}
+    model = next((model for name, model in models.items() if name in route), User)
     pk = str(model.objects.order_by("pk")[0].pk)
     for part in ("<path:object_id>", "<id>", "<path:content_type_id>"):
         route = route.replace(part, pk)
-    route = route.replace("<app_label>", "classifier")
+    route = route.replace("<app_label>", "classifier").replace("<uuid:key>", "8ad0ee2c-5a6d-4c05-b7a4-6d39a51a2b31")
     route = route.replace("(?P<url>.*)$", "nothing/here/")
     return "/" + route.replace("<int:number>", "1")
 
@@ -95,6 +106,7 @@ def address(route: str) -> str:
 def people(db, active_version) -> dict[str, Client]:
     """A client for each role, signed in."""
     Group.objects.create(name="group")
+    Dataset.objects.create(name="dogs", number=1, status="ready")
     users = {
         "user": User.objects.create_user("user"),
         "staff": User.objects.create_user("staff", is_staff=True),

@@ -1,0 +1,45 @@
+// The bar of a running import: asks every second how far it is, and shows the page anew when it has ended.
+const box = document.getElementById("import");
+const words = document.getElementById("import-words");
+const bar = document.getElementById("import-bar");
+let first = null; // when the first photos were counted, for the time that is left
+
+function left(done, total) {
+  if (first === null || done < first.done) first = { done, at: performance.now() };
+  const rate = (done - first.done) / (performance.now() - first.at); // photos per millisecond
+  if (!(rate > 0)) return "";
+  const seconds = Math.ceil((total - done) / rate / 1000);
+  return seconds > 90 ? `, about ${Math.round(seconds / 60)} minutes left` : `, about ${seconds} seconds left`;
+}
+
+function show({ place, done, total }) {
+  if (place) {
+    words.textContent = `Number ${place} in the queue.`;
+  } else if (!total) {
+    words.textContent = "Looking what is in it …";
+  } else if (done === total) {
+    words.textContent = `${total} photos are read; now they are compared and stored.`;
+  } else {
+    words.textContent = `${done} of ${total} photos${left(done, total)}`;
+  }
+  bar.max = total || 1;
+  bar.value = done;
+}
+
+async function look() {
+  try {
+    const answer = await fetch(box.dataset.progress, { headers: { Accept: "application/json" } });
+    if (!answer.ok) throw new Error(answer.statusText);
+    const state = await answer.json();
+    if (!state.active) {
+      location.reload();
+      return;
+    }
+    show(state);
+  } catch {
+    words.textContent = "The site does not answer just now; the import goes on meanwhile.";
+  }
+  setTimeout(look, 1000);
+}
+
+look();

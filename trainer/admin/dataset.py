@@ -1,0 +1,220 @@
+"""Datasets in the admin: photos come in, the import is watched, the report is read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from breedsite.errors import problem_page
+from trainer.forms import ImportForm
+from trainer.models import Dataset
+from trainer.models.importing import discard_upload
+from trainer.uploads import MAX_BYTES, PIECE_BYTES, Upload, UploadError, WrongPlace
+
+
+@admin.register(Dataset)
+class DatasetAdmin(admin.ModelAdmin):
+    """A dataset is imported, never edited; what changes is how far its import is."""
+
+    list_display = ["dataset", "status", "progress", "label_count", "photo_count", "source_name", "created_at"]
+    list_filter = ["status"]
+    search_fields = ["name", "source_name"]
+    fields = ["name", "number", "status", "source_kind", "source_name", "created_by", "created_at", "finished_at"]
+    add_form_template = "admin/trainer/dataset/add_form.html"
+    change_form_template = "admin/trainer/dataset/change_form.html"
+
+    @admin.display(ordering="name")
+    def dataset(self, dataset: Dataset) -> str:
+        return str(dataset)
+
+    @admin.display(description="progress", empty_value="")
+    def progress(self, dataset: Dataset) -> str:
+        if dataset.status == Dataset.Status.QUEUED:
+            return f"number {dataset.place} in the queue"
+        if dataset.status == Dataset.Status.IMPORTING and dataset.progress_total:
+            return f"{dataset.progress_done} of {dataset.progress_total} photos"
+        return ""
+
+    @admin.display(description="labels")
+    def label_count(self, dataset: Dataset) -> str:
+        return str(len(dataset.labels)) if dataset.labels else ""
+
+    @admin.display(description="train + validation + test")
+    def photo_count(self, dataset: Dataset) -> str:
+        return " + ".join(str(count) for count in dataset.counts.values())
+
+    def has_change_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
+        return super().has_view_permission(request, obj) or self.has_add_permission(request)
+
+    def get_urls(self) -> list[URLPattern]:
+        def page(route: str, view: Any, name: str) -> URLPattern:
+            return path(route, self.admin_site.admin_view(view), name=f"trainer_dataset_{name}")
+
+        return [
+            page("upload/<uuid:key>/", self.upload_view, "upload"),
+            page("<path:object_id>/progress/", self.progress_view, "progress"),
+            page("<path:object_id>/cancel/", self.cancel_view, "cancel"),
+            *super().get_urls(),
+        ]
+
+    # --- coming in ------------------------------------------------------------------------------------------------
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """The form; a POST makes the row that a worker imports."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = ImportForm(request.POST or None, request.FILES or None, initial={"upload": uuid4()})
+        if request.method == "POST" and form.is_valid():
+            try:
+                dataset = self.enqueue(request, form)
+            except UploadError as error:
+                form.add_error(None, str(error))
+            else:
+                self.log_addition(request, dataset, "Import started.")
+                return HttpResponseRedirect(reverse("admin:trainer_dataset_change", args=[dataset.pk]))
+        context = self.admin_site.each_context(request) | {
+            "title": "Import photos",
+            "opts": self.opts,
+            "form": form,
+            # The same after a mistake in the form: what was sent before it need not be sent again.
+            "key": (form.cleaned_data.get("upload") if form.is_bound else form["upload"].value()) or uuid4(),
+            "piece_bytes": PIECE_BYTES,
+            "max_bytes": MAX_BYTES,
+        }
+        return TemplateResponse(request, self.add_form_template, context)
+
+    def enqueue(self, request: HttpRequest, form: ImportForm) -> Dataset:
+        """Raises UploadError where the zip did not arrive."""
+        if place := form.server_path:
+            kind, name = Dataset.SourceKind.SERVER, place.name
+        else:
+            place = self.upload(request, form.cleaned_data["upload"]).finish()
+            kind, name = Dataset.SourceKind.UPLOAD, form.cleaned_data["upload_name"]
+        return Dataset.objects.enqueue(
+            form.cleaned_data["name"],
+            place,
+            source_kind=kind,
+            source_name=name,
+            options=form.options,
+            created_by=request.user,
+        )
+
+    def upload(self, request: HttpRequest, key: UUID) -> Upload:
+        assert request.user.pk is not None
+        return Upload(Path(settings.UPLOADS_DIR), int(request.user.pk), key)
+
+    def upload_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
+        """GET says how much has arrived, POST ?offset=&total= brings the next piece."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        upload = self.upload(request, key)
+        if request.method == "GET":
+            return JsonResponse({"received": upload.received})
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["GET", "POST"])
+        numbers = [request.GET.get(name, "") for name in ("offset", "total")]
+        if not all(number.isascii() and number.isdigit() and len(number) < 12 for number in numbers):
+            return problem_page(request, "malformed_request")
+        try:
+            received = upload.append(request.body, offset=int(numbers[0]), total=int(numbers[1]))
+        except WrongPlace as other:
+            return JsonResponse({"received": other.received}, status=409)
+        except UploadError as error:
+            return problem_page(request, error.code, str(error), about_the_picture=False)
+        return JsonResponse({"received": received})
+
+    # --- under way ------------------------------------------------------------------------------------------------
+    def seen(self, request: HttpRequest, object_id: str) -> Dataset:
+        """The dataset that a view is about; 403 or 404."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        dataset = self.get_object(request, unquote(object_id))
+        if dataset is None:
+            raise Http404
+        return dataset
+
+    def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        dataset = self.seen(request, object_id)
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        return JsonResponse(
+            {
+                "status": dataset.status,
+                "active": dataset.status in Dataset.ACTIVE,
+                "place": dataset.place,
+                "done": dataset.progress_done,
+                "total": dataset.progress_total,
+            }
+        )
+
+    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        dataset = self.seen(request, object_id)
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if dataset.stop():
+            self.log_change(request, dataset, "Cancelled.")
+            if dataset.status == Dataset.Status.CANCELLED:  # it had not begun: no process will do it
+                discard_upload(dataset)
+            self.message_user(request, f"The import of {dataset} is being cancelled.")
+        else:
+            sentence = f"The import of {dataset} has ended already: it is {dataset.status}."
+            self.message_user(request, sentence, messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:trainer_dataset_change", args=[dataset.pk]))
+
+    # --- looked at ------------------------------------------------------------------------------------------------
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Dataset | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context |= {
+                "dataset": obj,
+                "report": obj.report,
+                "active": obj.status in Dataset.ACTIVE,
+                "may_cancel": self.has_add_permission(request),
+                "largest": max((row["photos"] for row in obj.report.get("labels", ())), default=0),
+                "problems": problems(obj.report),
+            }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+
+def problems(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lists of a report that have something in them, each with a title and lines to show."""
+    if not report:
+        return []
+
+    def joined(pairs: list[list[str]]) -> str:
+        return " · ".join(f"{name} ({word})" for name, word in pairs)
+
+    lists: list[tuple[str, dict[str, Any], Callable[[Any], str]]] = [
+        ("Cannot be read", report["unreadable"], lambda one: f"{one[0]}: {one[2]}"),
+        ("Under two labels", report["conflicts"], joined),
+        ("In more than one part", report["crossing"], joined),
+        ("The same picture, or nearly", report["groups"], " · ".join),
+        ("Without a label in this layout", report["outside"], str),
+    ]
+    return [
+        {"title": title, "count": found["count"], "lines": [line(one) for one in found["listed"]]}
+        for title, found, line in lists
+        if found["count"]
+    ]

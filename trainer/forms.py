@@ -1,0 +1,95 @@
+"""What a person says to import a dataset."""
+
+from pathlib import Path
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.utils.datastructures import MultiValueDict
+
+from trainer.ingest import table
+from trainer.ingest.record import SourceError
+from trainer.models.dataset import NAME
+from trainer.models.importing import FRACTIONS, SEED
+
+MAX_TABLE_BYTES = 1024**2
+
+
+def server_sources() -> list[tuple[str, str]]:
+    """The folders and zips in the folders that DATASETS_SOURCE_DIRS names: path and what it is called."""
+    found = []
+    for place in settings.DATASETS_SOURCE_DIRS:
+        if not place.is_dir():
+            continue
+        for entry in sorted(place.iterdir()):
+            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() == ".zip"):
+                found.append((str(entry), f"{place.name}/{entry.name}"))
+    return found
+
+
+class ImportForm(forms.Form):
+    """A zip that was sent in pieces before (`upload`), or a folder or zip on the server."""
+
+    name = forms.CharField(
+        max_length=64,
+        validators=[NAME],
+        help_text="Small letters, digits and hyphens. A name used before gets its next version.",
+    )
+    upload = forms.UUIDField(widget=forms.HiddenInput)
+    upload_name = forms.CharField(max_length=255, required=False, widget=forms.HiddenInput)
+    server = forms.ChoiceField(required=False, label="or a folder or zip on the server")
+    train = forms.FloatField(initial=FRACTIONS[0], min_value=0.01, max_value=0.98, label="share that trains")
+    validation = forms.FloatField(
+        initial=FRACTIONS[1], min_value=0.01, max_value=0.98, label="share that chooses the best epoch"
+    )
+    test = forms.FloatField(
+        initial=FRACTIONS[2], min_value=0.01, max_value=0.98, label="share kept sealed for the test"
+    )
+    seed = forms.IntegerField(
+        initial=SEED, min_value=0, max_value=2**31 - 1, help_text="Another seed divides otherwise."
+    )
+    rename = forms.FileField(
+        required=False,
+        label="other names for labels",
+        help_text="A CSV file of two columns: the name of a folder, and the label it becomes.",
+    )
+
+    def __init__(self, data: Any = None, files: MultiValueDict | None = None, **options: Any) -> None:
+        super().__init__(data, files, **options)
+        server = self.fields["server"]
+        assert isinstance(server, forms.ChoiceField)
+        server.choices = [("", "—"), *server_sources()]
+        if not settings.DATASETS_SOURCE_DIRS:
+            server.help_text = "None yet: DATASETS_SOURCE_DIRS names the folders that may be imported from."
+
+    def clean_rename(self) -> dict[str, str]:
+        file = self.cleaned_data.get("rename")
+        if not file:
+            return {}
+        if file.size > MAX_TABLE_BYTES:
+            raise forms.ValidationError("This table has more than 1 MB.")
+        try:
+            return table.renaming(file.read())
+        except SourceError as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        shares = [cleaned.get(part) for part in ("train", "validation", "test")]
+        if None not in shares and abs(sum(float(share or 0) for share in shares) - 1) > 1e-9:
+            self.add_error("train", "The three shares must sum to 1.")
+        if not cleaned.get("server") and not cleaned.get("upload_name") and "server" not in self.errors:
+            self.add_error(None, "Choose a zip to send, or a folder or zip on the server.")
+        return cleaned
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As `Dataset.options` keeps them."""
+        cleaned = self.cleaned_data
+        fractions = [cleaned[part] for part in ("train", "validation", "test")]
+        return {"seed": cleaned["seed"], "fractions": fractions, "rename": cleaned["rename"]}
+
+    @property
+    def server_path(self) -> Path | None:
+        chosen = self.cleaned_data["server"]
+        return Path(chosen) if chosen else None
