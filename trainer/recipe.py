@@ -157,6 +157,10 @@ class Recipe:
         """Plain JSON values, one a field."""
         return dataclasses.asdict(self)
 
+    def changed(self, **values: Any) -> "Recipe":
+        """Another recipe with these fields; raises RecipeError."""
+        return Recipe.from_dict(self.as_dict() | values)
+
     def as_architecture(self) -> dict[str, Any]:
         """The network as an artifact's spec names it: {"name": ..., "head": {"kind": "linear"}}."""
         head: dict[str, Any] = {"kind": "linear"}
