@@ -99,12 +99,20 @@ def test_who_is_signed_in_is_answered_as_well(site: Page, live_server, client, p
 
 def test_it_works_without_scripts(without_script: Page, active_version, photo: Path, settings):
     page = without_script
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    def fits(part: str) -> bool:
+        box = page.locator(part).bounding_box()
+        return box["x"] >= 0 and box["x"] + box["width"] <= 390
+
     page.goto("/")
+    assert fits(".drop-zone") and fits("#photo")
     expect(page.get_by_text("Drop a photo")).to_be_hidden()
     expect(page.get_by_role("button", name="Copy")).to_have_count(0)
     page.set_input_files("#photo", photo)
     page.get_by_role("button", name="Look at it").click()
     expect(page.locator("#verdict")).to_be_visible()
+    assert fits(".drop-zone") and fits("#photo")
     expect(page.locator(".bars li")).to_have_count(5)
     assert page.locator(".shot img").get_attribute("src").startswith("data:image/jpeg;base64,")
     page.get_by_text("All 5", exact=True).click()
