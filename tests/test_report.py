@@ -181,7 +181,7 @@ def test_a_test_set_that_overlaps_training_is_flagged_and_kept(tmp_path):
     put(tmp_path, "test/pug/leak.png", (tmp_path / "train/pug/0.png").read_bytes())
     content = examined(tmp_path)
     assert content.report["crossing"]["listed"] == [[["test/pug/leak.png", "test"], ["train/pug/0.png", "train"]]]
-    assert any("figures measured on its test part are too high" in line for line in content.report["warnings"])
+    assert any("figures measured there are too high" in line for line in content.report["warnings"])
     assert content.parts.count("test") == 9 and content.parts.count("validation") == 2
     assert "Taken from its training photos by seed 1: validation (10 %)." in content.report["division"]
 

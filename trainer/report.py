@@ -211,7 +211,7 @@ def _warnings(report: Mapping[str, Any]) -> list[str]:
     if count := report["crossing"]["count"]:
         said.append(
             f"{_count(count, 'picture lies', 'pictures lie')} in more than one of the source's own parts: figures "
-            "measured on its test part are too high."
+            "measured there are too high."
         )
     counts = [row["photos"] for row in report["labels"]]
     if counts and max(counts) >= IMBALANCE * min(counts):

@@ -99,7 +99,7 @@ class DatasetAdmin(admin.ModelAdmin):
     def enqueue(self, request: HttpRequest, form: ImportForm) -> Dataset:
         """Raises UploadError where the zip did not arrive."""
         if place := form.server_path:
-            kind, name = Dataset.SourceKind.SERVER, place.name
+            kind, name = Dataset.SourceKind.of(place), place.name
         else:
             place = self.upload(request, form.cleaned_data["upload"]).finish()
             kind, name = Dataset.SourceKind.UPLOAD, form.cleaned_data["upload_name"]

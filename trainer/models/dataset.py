@@ -17,6 +17,7 @@ from django.db.models import Count, Max
 from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
+from trainer.ingest import source
 from trainer.ingest.record import Record, SourceError
 from trainer.split import PARTS
 
@@ -84,6 +85,11 @@ class Dataset(Job):
         UPLOAD = "upload", "zip sent by the browser"
         SERVER = "server", "folder or zip on the server"
         BUILTIN = "builtin", "built-in set"
+
+        @classmethod
+        def of(cls, path: Path) -> Dataset.SourceKind:
+            """Of a path on this machine."""
+            return cls.BUILTIN if source.is_builtin(path) else cls.SERVER
 
     name = models.CharField(max_length=64, validators=[NAME])
     number = models.PositiveIntegerField()

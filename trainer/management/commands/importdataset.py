@@ -17,7 +17,7 @@ class Command(BaseCommand):
     help = "Reads the photos in a folder or a zip, divides them, and keeps them as a dataset to train on."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("path", type=Path, help="a zip, or a folder")
+        parser.add_argument("path", type=Path, help="a zip, a folder, or the folder of CIFAR's or MNIST's own files")
         parser.add_argument("--name", required=True, help="of the dataset; each import of a name is its next version")
         parser.add_argument("--seed", type=int, default=SEED, help="of the division (default: 1)")
         parser.add_argument(
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         dataset = Dataset.objects.begin(
             name,
             path.resolve(),
-            source_kind=Dataset.SourceKind.SERVER,
+            source_kind=Dataset.SourceKind.of(path),
             source_name=path.name,
             options={"seed": seed, "fractions": list(fractions), "rename": table_of_names},
         )
