@@ -1,5 +1,5 @@
 """The trainer in the admin: datasets and runs."""
 
-from trainer.admin import dataset, run
+from trainer.admin import dataset
 
-__all__ = ["dataset", "run"]
+__all__ = ["dataset"]
