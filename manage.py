@@ -11,7 +11,11 @@ if __name__ == "__main__":
 
     try:
         execute_from_command_line(sys.argv)
+        sys.stdout.flush()
     except ImproperlyConfigured as error:
         sys.exit(f"breedsite cannot start: {error}")
+    except BrokenPipeError:  # who read the output has enough (`manage.py predict … | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python, at its end, would write to it again
+        sys.exit(141)  # what a shell says of a command that SIGPIPE ended
     except KeyboardInterrupt:
         sys.exit(130)  # what a shell says of a command that Ctrl-C ended

@@ -1,6 +1,9 @@
 """importversion, activateversion and predict, called as a person calls them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,21 @@ def test_predict_goes_on_after_a_bad_file_and_ends_with_1(active_version, pictur
     assert missing["code"] == "not_found" and "No such file" in missing["detail"]
     assert folder["code"] == "not_found" and "directory" in folder["detail"]
     assert good["label"]
+
+
+def test_predict_writes_json_whatever_a_file_is_called(active_version, picture, tmp_path, capsysbinary):
+    file = tmp_path / os.fsdecode("b\xe9ß\n.jpg".encode() + b"\xff")
+    file.write_bytes(picture)
+    call_command("predict", file)
+    (answer,) = lines(capsysbinary.readouterr().out.decode("ascii"))
+    assert answer["file"] == str(file)
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    command = [sys.executable, "manage.py", "check", "--list-tags"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.communicate(timeout=60)[1] == "" and process.returncode == 141
 
 
 def test_predict_can_ask_another_version(active_version, picture, tmp_path, capsys):

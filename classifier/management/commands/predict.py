@@ -48,7 +48,7 @@ class Command(BaseCommand):
             for file in files:
                 answer = predict(predictor, file, top=top)
                 failed |= "code" in answer
-                self.stdout.write(json.dumps(answer, ensure_ascii=False))
+                self.stdout.write(json.dumps(answer))  # ASCII, for a file's name need not be UTF-8
         predictor.close()
         if failed:
             sys.exit(1)
