@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def make(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    """What make says in a terminal of its own: not as the child of a make, nor with that one's variables."""
+    inherited = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VENV", "TESTS", "PYTHON")
+    environment = {name: value for name, value in os.environ.items() if name not in inherited}
+    return subprocess.run(["make", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_run_needs_the_requirements_of_the_site_alone():
