@@ -1,5 +1,6 @@
 """Log lines: one shape, the request's number where there is one, and no password of a URL."""
 
+import copy
 import logging
 import re
 
@@ -21,4 +22,8 @@ class Line(logging.Formatter):
         request = getattr(record, "request", None)
         number = getattr(request, "META", {}).get("breedsite.request_id")
         record.request_id = f" [{number}]" if number else ""
+        if record.name.startswith("django.security."):
+            # Anybody can ask with a wrong Host: that is worth a line, and no traceback of Django's own check.
+            record = copy.copy(record)
+            record.exc_info = record.exc_text = None
         return mask(super().format(record))

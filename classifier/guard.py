@@ -39,7 +39,7 @@ def check(data: bytes, limits: Limits = Limits()) -> Header:
     if len(data) > limits.max_bytes:
         raise Refused(
             "file_too_large",
-            f"This file has {len(data) / 1024**2:.1f} MB; at most {limits.max_bytes / 1024**2:.0f} MB are accepted.",
+            f"This file is larger than the {round(limits.max_bytes / 1024**2, 2):g} MB that are accepted.",
             limit_bytes=limits.max_bytes,
         )
     detected = sniff(data)

@@ -62,7 +62,7 @@ SENTENCES = {
     "auth_required": "Sign in to use this.",
     "csrf_failed": "The form has expired. Reload the page and send it again.",
     "method_not_allowed": "PUT is not answered here.",
-    "file_too_large": "This file has 11.0 MB; at most 10 MB are accepted.",
+    "file_too_large": "This file is larger than the 10 MB that are accepted.",
     "unsupported_format": "iPhone HEIC is not supported; export as JPEG.",
     "image_truncated": "This picture is incomplete: its end is missing.",
     "image_too_small": "This picture is 20 x 20 pixels; each side needs at least 32.",

@@ -83,6 +83,11 @@ def test_a_file_above_the_limit_is_told_the_limit():
     assert (refused.code, refused.status, refused.details) == ("file_too_large", 413, {"limit_bytes": 999})
 
 
+@pytest.mark.parametrize(("max_bytes", "said"), [(10 * 1024**2, "10 MB"), (500_000, "0.48 MB")])
+def test_a_file_one_byte_above_the_limit_is_told_the_limit(max_bytes: int, said: str):
+    assert f"larger than the {said} that" in refusal(bytes(max_bytes + 1), Limits(max_bytes=max_bytes)).sentence
+
+
 def test_a_file_at_the_limit_passes():
     data = encode(smooth(1))
     assert guard.check(data, Limits(max_bytes=len(data)))

@@ -171,6 +171,14 @@ def test_a_traceback_in_the_log_shows_no_password():
     assert "s3cret" not in line and "ConnectionError" in line and line.count("***") == 3
 
 
+def test_a_request_with_a_wrong_host_takes_one_line_of_the_log(client, caplog):
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+    [record] = [record for record in caplog.records if record.name.startswith("django.security")]
+    assert record.exc_info, "Django adds the traceback"
+    line = Line().format(record)
+    assert "evil.example" in line and "\n" not in line
+
+
 def test_passwords_of_people_are_checked(db):
     from django.contrib.auth.password_validation import validate_password
     from django.core.exceptions import ValidationError
