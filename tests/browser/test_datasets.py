@@ -1,0 +1,119 @@
+"""Datasets in a real browser: a zip is sent, its import is watched, its report is read."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from playwright.sync_api import Page, expect
+
+from tests.archives import photos, write_zip
+from trainer import tasks
+from trainer.models import Dataset, importing
+
+
+@pytest.fixture
+def admin(live_server, page: Page, complaints: list[str], settings, tmp_path: Path, monkeypatch, admin_user) -> Page:
+    """The admin, signed in."""
+    settings.DATASETS_DIR = tmp_path / "data" / "datasets"
+    settings.UPLOADS_DIR = tmp_path / "data" / "uploads"
+    settings.CORES = 1
+    settings.LOGIN_RATE = None
+    monkeypatch.setattr(Dataset, "ring", lambda: True)  # the test rings itself
+    page.goto(f"{live_server.url}/admin/trainer/dataset/add/")
+    page.fill("#id_username", "admin")
+    page.fill("#id_password", "password")
+    page.get_by_role("button", name="Log in").click()
+    return page
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Photos in class folders, and a file that is none."""
+    members = photos(("chow", "pug"), count=60) | {"pug/broken.png": b"GIF89a"}
+    return write_zip(tmp_path / "dogs.zip", members)
+
+
+@pytest.fixture
+def examine(axe, complaints: list[str]):
+    """axe, whose own attempts to style what it looks at the policy refuses: they are no complaint of the page."""
+
+    def examine(page: Page) -> None:
+        before = len(complaints)
+        axe(page)
+        complaints[before:] = [text for text in complaints[before:] if "inline style" not in text]
+
+    return examine
+
+
+def work() -> threading.Thread:
+    """A worker's part, beside the browser."""
+
+    def run() -> None:
+        try:
+            tasks.import_datasets()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def send(page: Page, archive: Path) -> None:
+    page.fill("#id_name", "dogs")
+    page.set_input_files("#zip", archive)
+    page.get_by_role("button", name="Import").click()
+    page.wait_for_url("**/change/")
+
+
+def test_a_zip_is_sent_and_its_report_appears_by_itself(admin: Page, archive: Path, examine, monkeypatch):
+    monkeypatch.setattr(importing, "LOOK_SECONDS", 0)
+    examine(admin)
+    send(admin, archive)
+    expect(admin.locator("#import-words")).to_have_text("Number 1 in the queue.")
+    examine(admin)
+    worker = work()
+    expect(admin.get_by_role("cell", name="60").first).to_be_visible(timeout=30_000)
+    worker.join(30)
+    expect(admin.get_by_text("1 photo cannot be read and is left out.")).to_be_visible()
+    expect(admin.get_by_text("pug/broken.png: ")).to_be_visible()
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        admin.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        admin.set_viewport_size({"width": width, "height": 800})
+        examine(admin)
+
+
+def test_a_broken_connection_costs_one_piece(admin: Page, archive: Path, complaints: list[str]):
+    broken = []
+
+    def break_first(route) -> None:
+        if broken:
+            route.continue_()
+        else:
+            broken.append(time.monotonic())
+            route.abort()
+
+    admin.route("**/upload/**", break_first)
+    admin.evaluate("document.getElementById('import-form').dataset.pieceBytes = 20000")
+    send(admin, archive)
+    assert complaints == ["Failed to load resource: net::ERR_FAILED"]
+    complaints.clear()
+    assert broken and Dataset.objects.get().source_name == "dogs.zip"
+
+
+def test_what_is_no_zip_is_refused_before_it_is_sent_whole(admin: Page, tmp_path: Path):
+    (tmp_path / "dogs.zip").write_bytes(b"Rar!" + bytes(5_000_000))
+    admin.fill("#id_name", "dogs")
+    admin.set_input_files("#zip", tmp_path / "dogs.zip")
+    admin.get_by_role("button", name="Import").click()
+    expect(admin.locator("#upload-words")).to_have_text("This is not a zip archive: send a zip.")
+    expect(admin.get_by_role("button", name="Import")).to_be_enabled()
+
+
+def test_an_import_is_cancelled_by_its_button(admin: Page, archive: Path):
+    send(admin, archive)
+    admin.get_by_role("button", name="Cancel the import").click()
+    expect(admin.get_by_text("The import of dogs:1 is being cancelled.")).to_be_visible()
+    expect(admin.locator(".field-status .readonly")).to_have_text("cancelled")
