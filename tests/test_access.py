@@ -71,6 +71,8 @@ ADMIN: dict[str, tuple[int, int]] = {
     "trainer/dataset/<path:object_id>/change/": (403, 200),
     "trainer/dataset/<path:object_id>/progress/": (403, 200),
     "trainer/dataset/<path:object_id>/cancel/": (403, 405),
+    "trainer/dataset/<path:object_id>/photos/": (403, 200),
+    "trainer/dataset/<int:object_id>/photos/<int:photo>/": (403, 404),  # a photo that is not there
     "trainer/dataset/upload/<uuid:key>/": (403, 200),
 }
 FOR_ALL = {"login/", "logout/"}
@@ -95,11 +97,11 @@ def address(route: str) -> str:
     models = {"modelversion": ModelVersion, "dataset": Dataset, "group": Group}
     model = next((model for name, model in models.items() if name in route), User)
     pk = str(model.objects.order_by("pk")[0].pk)
-    for part in ("<path:object_id>", "<id>", "<path:content_type_id>"):
+    for part in ("<path:object_id>", "<int:object_id>", "<id>", "<path:content_type_id>"):
         route = route.replace(part, pk)
     route = route.replace("<app_label>", "classifier").replace("<uuid:key>", "8ad0ee2c-5a6d-4c05-b7a4-6d39a51a2b31")
     route = route.replace("(?P<url>.*)$", "nothing/here/")
-    return "/" + route.replace("<int:number>", "1")
+    return "/" + route.replace("<int:number>", "1").replace("<int:photo>", "1")
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from breedsite.errors import problem_page
+from trainer.admin import photos
 from trainer.forms import ImportForm
-from trainer.models import Dataset
+from trainer.models import Dataset, Photo
 from trainer.models.importing import discard_upload
 from trainer.uploads import MAX_BYTES, PIECE_BYTES, Upload, UploadError, WrongPlace
 
@@ -68,6 +70,8 @@ class DatasetAdmin(admin.ModelAdmin):
             page("upload/<uuid:key>/", self.upload_view, "upload"),
             page("<path:object_id>/progress/", self.progress_view, "progress"),
             page("<path:object_id>/cancel/", self.cancel_view, "cancel"),
+            page("<path:object_id>/photos/", self.photos_view, "photos"),
+            page("<int:object_id>/photos/<int:photo>/", self.thumbnail_view, "thumbnail"),
             *super().get_urls(),
         ]
 
@@ -175,6 +179,23 @@ class DatasetAdmin(admin.ModelAdmin):
             sentence = f"The import of {dataset} has ended already: it is {dataset.status}."
             self.message_user(request, sentence, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:trainer_dataset_change", args=[dataset.pk]))
+
+    # --- its photos -----------------------------------------------------------------------------------------------
+    def photos_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        dataset = self.seen(request, object_id)
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        context = self.admin_site.each_context(request) | photos.page(dataset, request)
+        context |= {"title": f"Photos of {dataset}", "opts": self.opts, "dataset": dataset}
+        return TemplateResponse(request, "admin/trainer/dataset/photos.html", context)
+
+    def thumbnail_view(self, request: HttpRequest, object_id: int, photo: int) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        shown = get_object_or_404(Photo.objects.select_related("dataset"), pk=photo, dataset=object_id)
+        return photos.picture(request, shown.dataset, shown)
 
     # --- looked at ------------------------------------------------------------------------------------------------
     def render_change_form(
