@@ -1,16 +1,18 @@
 """The doorbell: Celery carries no state, the database row is the truth of a job."""
 
+import mmap
 import os
 import warnings
 from typing import Any
 
 from celery import Celery
 from celery.platforms import SecurityWarning
-from celery.signals import worker_process_init, worker_ready
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 
 from breedsite.tether import die_with
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "breedsite.settings")
+LEAVING = mmap.mmap(-1, 1)  # one byte that the parent shares with the pool's processes
 PARENT = os.getpid()  # of the pool's processes: this module is loaded before they are forked
 # Celery warns a worker that runs as root about pickled messages; ours takes JSON alone (CELERY_ACCEPT_CONTENT).
 warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -24,6 +26,17 @@ app.autodiscover_tasks()
 def tether(**_: Any) -> None:
     """A worker that is killed with -9 takes its pool along; else each of them would wait for work for ever."""
     die_with(PARENT)
+
+
+@worker_shutting_down.connect
+def tell_pool(**_: Any) -> None:
+    """The worker was asked to end and waits for its tasks: a long one must hear of it."""
+    LEAVING[0] = 1
+
+
+def leaving() -> bool:
+    """Whether this process of the pool should give its work back soon."""
+    return LEAVING[0] == 1
 
 
 @worker_ready.connect

@@ -95,6 +95,7 @@ class Job(models.Model):
     """A row that some process works on. The lifecycle is changed by the verbs alone; `save` leaves it as it is."""
 
     QUEUED: ClassVar[str] = "queued"
+    WAITING: ClassVar[tuple[str, ...]] = ("queued",)  # nobody works on it yet
     AT_WORK: ClassVar[str] = "running"  # what a claim makes of it
     HELD: ClassVar[tuple[str, ...]] = ("running",)  # a process works on it
     STOPPED: ClassVar[str] = "stopped"  # a person asked for the end before it came
@@ -137,6 +138,10 @@ class Job(models.Model):
             return False
         return True
 
+    @classmethod
+    def wake(cls) -> None:
+        """Put those into the queue again whose obstacle is gone. Most kinds wait for nothing."""
+
     @property
     def place(self) -> int | None:
         """1 for the next to be claimed; None for a row that does not wait."""
@@ -150,8 +155,8 @@ class Job(models.Model):
         ended: dict[str, Any] = {"status": self.STOPPED, "finished_at": timezone.now()}
         asked: dict[str, Any] = {"stop_requested": True} | ({"status": self.STOPPING} if self.STOPPING else {})
         done = 0
-        while not done and self.status in (self.QUEUED, *self.HELD):  # it may be claimed between the two
-            done = self._rows().filter(pk=self.pk, status=self.QUEUED).update(**ended)
+        while not done and self.status in (*self.WAITING, *self.HELD):  # it may be claimed between the two
+            done = self._rows().filter(pk=self.pk, status__in=self.WAITING).update(**ended)
             done = done or self._rows().filter(pk=self.pk, status__in=self.HELD).update(**asked)
             self.refresh_from_db()
         return bool(done)
@@ -214,6 +219,7 @@ def reconcile() -> None:
     for kind in kinds():
         rows: JobQuerySet[Any] = JobQuerySet(kind)
         rows.take_back(settings.LEASE_SECONDS)
+        kind.wake()
         if rows.due().exists():
             kind.ring()
 

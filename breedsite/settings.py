@@ -179,6 +179,7 @@ CACHES = {
 }
 VERSIONS_DIR = DATA_DIR / "versions"
 DATASETS_DIR = DATA_DIR / "datasets"
+RUNS_DIR = DATA_DIR / "runs"  # logs and checkpoints of trainings
 UPLOADS_DIR = DATA_DIR / "uploads"  # zips of photos on their way into a dataset
 DATASETS_SOURCE_DIRS = [  # whose folders and zips the admin may import
     Path(folder).expanduser().resolve() for folder in env.list("DATASETS_SOURCE_DIRS", default=[])

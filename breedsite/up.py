@@ -48,7 +48,7 @@ def bring_up(launcher: Launcher, started: float) -> None:
     launcher.finish(Service("setup", (python, "manage.py", "prepare")))
     if embedded:
         launcher.wait(lambda: valkey.answers(settings.VALKEY_SOCKET), "The embedded Valkey", seconds=60)
-    launcher.start(Service("worker", (python, *worker(settings.WORKER_SLOTS))))
+    launcher.start(Service("worker", (python, *worker(settings.WORKER_SLOTS)), grace_seconds=12.0))
     launcher.start(Service("web", (python, "-m", "breedsite.server")))
     launcher.wait(lambda: listens(settings.HOST, settings.PORT), "The web server", seconds=60)
     launcher.say(f"Ready in {time.monotonic() - started:.1f} s: {settings.SITE_URL} (Ctrl-C stops it)")

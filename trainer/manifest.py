@@ -5,12 +5,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from trainer.dataset import Dataset
 from trainer.ingest.record import Record, SourceError
 from trainer.split import PARTS
 
@@ -33,15 +32,15 @@ def write(file: Path, entries: Iterable[Entry]) -> None:
             out.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
 
 
-def read(file: Path, labels: Sequence[str], fingerprint: str) -> Dataset:
-    """The dataset of a manifest. A photo is read when it is needed, and refused when its bytes are not those that were
+def read(file: Path) -> dict[str, list[Record]]:
+    """The records of each part. A photo is read when it is needed, and refused when its bytes are not those that were
     imported: SourceError names it."""
     parts: dict[str, list[Record]] = {part: [] for part in PARTS}
     with file.open(encoding="utf-8") as lines:
         for line in lines:
             entry = Entry(**json.loads(line))
             parts[entry.part].append(Record(entry.name, entry.label, partial(photo, entry)))
-    return Dataset(labels=tuple(labels), **parts, fingerprint=fingerprint, unreadable={}, near_duplicates=0)
+    return parts
 
 
 def photo(entry: Entry) -> bytes:

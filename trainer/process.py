@@ -33,6 +33,7 @@ from classifier.guard import Refused
 from classifier.networks.catalogue import UnknownArchitecture, create
 from classifier.networks.parts import HeadError
 from trainer import checkpoint, environment, manifest
+from trainer.dataset import Dataset
 from trainer.export import ExportError
 from trainer.fit import Fit
 from trainer.ingest.record import SourceError
@@ -133,7 +134,13 @@ def run(job: Job, teller: Teller) -> None:
     recipe = Recipe.from_dict(job.recipe)
     work = Path(job.work)
     work.mkdir(parents=True, exist_ok=True)
-    data = manifest.read(Path(job.manifest), job.labels, job.fingerprint)
+    data = Dataset(
+        labels=tuple(job.labels),
+        **manifest.read(Path(job.manifest)),
+        fingerprint=job.fingerprint,
+        unreadable={},
+        near_duplicates=0,
+    )
     net = network(job, recipe)
     needed = space(net)
     if shutil.disk_usage(work).free < needed:

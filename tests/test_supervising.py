@@ -1,0 +1,294 @@
+"""A run from its claim to its version, with the real training process; what is killed, and what is asked to stop."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from breedsite import jobs
+from classifier.models import ModelVersion
+from tests.processes import gone, running
+from tests.squares import make_dataset, make_run
+from trainer import tasks
+from trainer.models import TrainingRun
+from trainer.models.supervising import device, supervise
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+Status = TrainingRun.Status
+
+
+@pytest.fixture(autouse=True)
+def folders(settings, tmp_path, monkeypatch) -> None:
+    for name in ("DATASETS_DIR", "RUNS_DIR", "VERSIONS_DIR"):
+        setattr(settings, name, tmp_path / name)
+    settings.BACKOFF_SECONDS = [0]
+    monkeypatch.setattr(jobs.app, "send_task", lambda name, **options: None)
+
+
+class Witness:
+    """Hears every event; `at(event, number)` does something the first time it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, Any]] = []
+        self.plans: list[tuple[str, Callable[[], object]]] = []
+
+    def at(self, event: str, do: Callable[[], object]) -> "Witness":
+        self.plans.append((event, do))
+        return self
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.said.append(event)
+        if self.plans and self.plans[0][0] == event["event"]:
+            self.plans.pop(0)[1]()
+
+
+def claim() -> TrainingRun:
+    run = TrainingRun.objects.claim_next(device=device())
+    assert run is not None
+    return run
+
+
+def training_process(run: TrainingRun) -> int:
+    """The process that trains it now."""
+    mark = str(run.folder).encode()
+    found = [
+        int(folder.name)
+        for folder in Path("/proc").glob("[0-9]*")
+        if b"trainer.process" in (line := read(folder / "cmdline")) and mark in line and running(int(folder.name))
+    ]
+    assert len(found) == 1, "one live trainer a run"
+    return found[0]
+
+
+def read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_run_becomes_a_candidate_version_with_its_lineage():
+    dataset = make_dataset()
+    run = make_run(dataset)
+    seen: dict[str, Any] = {}
+
+    def look() -> None:
+        process = training_process(run)
+        seen["nice"] = os.getpriority(os.PRIO_PROCESS, process)
+        seen["session"] = os.getsid(process)
+        seen["process"] = process
+
+    witness = Witness().at("step", look)
+    assert supervise(claim(), say=witness)
+    run.refresh_from_db()
+    assert (run.status, run.failure) == (Status.FINISHED, "")
+    assert run.version is not None and run.version == ModelVersion.objects.get()
+    assert not run.version.is_active and str(run.version) == "squares:1"
+    origin = run.version.card.origin
+    assert origin["dataset_fingerprint"] == dataset.fingerprint and origin["run"] == run.pk
+    assert origin["command"].startswith("manage.py train --dataset squares:1 --name squares --set architecture=")
+    assert run.version.card.quality.n == 3
+    assert [(epoch.number, len(epoch.trail)) for epoch in run.epochs.all()] == [(1, 3), (2, 3), (3, 3)]
+    assert run.device == device() and run.finished_at is not None and run.token is None
+    assert not list(run.folder.glob("attempt-*")) and (run.folder / "log.txt").read_text() != ""
+    assert seen["nice"] == 19 and seen["session"] == seen["process"] and gone([seen["process"]])
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(settings):
+    """R4, R5: kill -9 after the first epoch; and the supervisor of the second attempt has to go in the middle."""
+    undisturbed = make_run(make_dataset("calm"))
+    supervise(claim())
+    run = make_run(make_dataset("storm"))
+    witness = Witness().at("epoch", lambda: os.kill(training_process(run), signal.SIGKILL))
+    supervise(claim(), say=witness)
+    run.refresh_from_db()
+    assert (run.status, run.deaths) == (Status.QUEUED, 1)
+    witness = Witness().at("step", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert not supervise(claim(), say=witness), "this process was asked to go"
+    run.refresh_from_db()
+    assert (run.status, run.token) == (Status.QUEUED, None)
+    supervise(claim())
+    run.refresh_from_db()
+    assert (run.status, run.attempt, run.deaths) == (Status.FINISHED, 3, 0)
+    undisturbed.refresh_from_db()
+    assert figures(run) == figures(undisturbed)
+    weights = "weights.safetensors"
+    assert run.version.card.files[weights].sha256 == undisturbed.version.card.files[weights].sha256
+
+
+def figures(run: TrainingRun) -> list[Any]:
+    return list(run.epochs.values_list("number", "loss", "accuracy", "validation_loss", "validation_top1", "trail"))
+
+
+def test_a_stop_keeps_the_best_weights_and_resume_replaces_the_candidate():
+    """R22: within ten seconds nothing trains any more."""
+    run = make_run(epochs=40)
+    asked: list[float] = []
+
+    def stop() -> None:
+        asked.append(time.monotonic())
+        TrainingRun.objects.get(pk=run.pk).stop()
+
+    ended: list[float] = []
+    supervise(claim(), say=Witness().at("epoch", stop).at("candidate", lambda: ended.append(time.monotonic())))
+    run.refresh_from_db()
+    assert (run.status, run.failure) == (Status.STOPPED, "")
+    first = run.version
+    assert first is not None and run.epochs.count() < 40
+    left = [file.stat().st_mtime for file in run.folder.glob("attempt-1/*.checkpoint")]
+    assert max(left) - (time.time() - (time.monotonic() - asked[0])) < 10
+    TrainingRun.objects.filter(pk=run.pk).update(recipe=run.recipe | {"epochs": 40})
+    assert run.resume()
+    supervise(claim(), say=Witness().at("epoch", stop))
+    run.refresh_from_db()
+    assert run.status == Status.STOPPED and run.version != first
+    assert list(ModelVersion.objects.all()) == [run.version]
+    assert [folder.name for folder in run.version.path.parent.iterdir()] == [run.version.folder]
+
+
+def test_a_stop_before_the_first_epoch_leaves_no_version():
+    run = make_run(epochs=40)
+    supervise(claim(), say=Witness().at("started", lambda: TrainingRun.objects.get(pk=run.pk).stop()))
+    run.refresh_from_db()
+    assert run.status == Status.STOPPED
+    assert run.version is None or run.epochs.exists()  # the first epoch may have been quicker
+
+
+def test_what_a_person_can_mend_fails_with_its_sentence():
+    run = make_run(learning_rate=1e3, head_learning_rate=1e3, clip_norm=0.0)
+    supervise(claim())
+    run.refresh_from_db()
+    assert run.status == Status.FAILED and run.failure.startswith("The loss became NaN at epoch")
+
+
+def test_an_error_that_nobody_foresaw_points_to_the_log(monkeypatch, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def trace(frame, event, argument):\n"
+        "    if frame.f_code.co_name == 'publish': raise KeyError('surprise')\n"
+        "sys.setprofile(trace)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = make_run(epochs=1)
+    supervise(claim())
+    run.refresh_from_db()
+    assert run.status == Status.FAILED and "the end of its log says which" in run.failure
+    assert "surprise" in (run.folder / "log.txt").read_text()
+
+
+def test_who_was_taken_for_dead_ends_its_training_and_publishes_nothing():
+    """R27."""
+    run = make_run(epochs=40)
+
+    def lose() -> None:
+        TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(hours=1))
+        TrainingRun.objects.all().take_back(60)
+
+    processes: list[int] = []
+    supervise(claim(), say=Witness().at("step", lambda: processes.append(training_process(run))).at("step", lose))
+    assert gone(processes)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED and not ModelVersion.objects.exists()
+
+
+def test_an_artifact_that_nobody_heard_of_is_published_without_training_again():
+    """The supervisor was killed between the end of the training and its own."""
+    run = make_run()
+    held = claim()
+    supervise_until_candidate(held)
+    run.refresh_from_db()
+    assert run.status == Status.RUNNING and not ModelVersion.objects.exists()
+    TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(hours=1))
+    TrainingRun.objects.all().take_back(60)
+    witness = Witness()
+    supervise(claim(), say=witness)
+    run.refresh_from_db()
+    assert run.status == Status.FINISHED and run.version == ModelVersion.objects.get()
+    assert witness.said == []
+
+
+def supervise_until_candidate(run: TrainingRun) -> None:
+    def die() -> None:
+        raise SystemExit(9)
+
+    with pytest.raises(SystemExit):
+        supervise(run, say=Witness().at("candidate", die))
+
+
+def test_the_task_trains_what_waits_one_after_the_other():
+    dataset = make_dataset()
+    runs = [make_run(dataset, epochs=1), make_run(dataset, epochs=1, seed=2)]
+    tasks.train_runs()
+    for run in runs:
+        run.refresh_from_db()
+    assert [run.status for run in runs] == [Status.FINISHED] * 2
+    assert [str(run.version) for run in runs] == ["squares:1", "squares:2"]
+    assert runs[0].finished_at < runs[1].finished_at
+
+
+def test_epochs_wait_while_the_database_is_away(monkeypatch):
+    """R26: the training goes on, and its epochs are stored in their order when the database is back."""
+    from django.db import OperationalError
+
+    run = make_run()
+    whole_record, failures = TrainingRun.record, []
+
+    def record(self: TrainingRun, epoch: dict[str, Any]) -> bool:
+        if len(failures) < 5:
+            failures.append(epoch["number"])
+            raise OperationalError("the database is away")
+        return whole_record(self, epoch)
+
+    monkeypatch.setattr(TrainingRun, "record", record)
+    supervise(claim())
+    run.refresh_from_db()
+    assert run.status == Status.FINISHED and len(failures) == 5
+    assert list(run.epochs.values_list("number", flat=True)) == [1, 2, 3]
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+def change(**recipe: Any) -> list[str]:
+    from tests.trainings import RECIPE
+
+    return [word for name, value in (RECIPE | recipe).items() for word in ("--set", f"{name}={value}")]
+
+
+def test_the_command_trains_in_the_foreground_and_names_the_version(capsys):
+    make_dataset()
+    call_command("train", "--dataset", "squares", "--name", "shapes", *change(epochs=2))
+    said = capsys.readouterr().out
+    assert "epoch 2: loss" in said and "version shapes:1 is a candidate" in said
+    run = TrainingRun.objects.get()
+    assert (run.status, run.name, run.recipe["epochs"]) == (Status.FINISHED, "shapes", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--dataset", "nothing"], "There is no dataset 'nothing'. Ready: squares:1."),
+        (["--dataset", "squares", "--set", "epoch=2"], "A recipe has no field 'epoch'. Did you mean 'epochs'?"),
+        (["--dataset", "squares", "--set", "epochs=0"], "epochs must lie between 1"),
+        (["--dataset", "squares", "--name", "No Name"], "Use small letters"),
+    ],
+)
+def test_the_command_says_what_is_wrong_before_anything_starts(words, sentence):
+    make_dataset()
+    with pytest.raises(CommandError) as refusal:
+        call_command("train", *words)
+    assert sentence in str(refusal.value)
+    assert not TrainingRun.objects.exists()
+
+
+def test_the_command_waits_its_turn_where_a_training_runs():
+    dataset = make_dataset()
+    make_run(dataset)
+    claim()
+    with pytest.raises(CommandError, match="trains already"):
+        call_command("train", "--dataset", "squares", *change())
+    assert TrainingRun.objects.queued().count() == 1
