@@ -10,7 +10,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from classifier.models import ModelVersion
-from trainer.models import Dataset
+from trainer.models import Dataset, TrainingRun
+from trainer.recipe import Recipe
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROLES = ("anonymous", "user", "staff", "admin")  # staff: may enter the admin, and has no permission in it
@@ -74,6 +75,17 @@ ADMIN: dict[str, tuple[int, int]] = {
     "trainer/dataset/<path:object_id>/photos/": (403, 200),
     "trainer/dataset/<int:object_id>/photos/<int:photo>/": (403, 404),  # a photo that is not there
     "trainer/dataset/upload/<uuid:key>/": (403, 200),
+    "trainer/trainingrun/": (403, 200),
+    "trainer/trainingrun/add/": (403, 200),
+    "trainer/trainingrun/compare/": (403, 302),
+    "trainer/trainingrun/<path:object_id>/": (302, 302),
+    "trainer/trainingrun/<path:object_id>/history/": (403, 200),
+    "trainer/trainingrun/<path:object_id>/delete/": (403, 403),
+    "trainer/trainingrun/<path:object_id>/change/": (403, 200),
+    "trainer/trainingrun/<path:object_id>/state/": (403, 200),
+    "trainer/trainingrun/<path:object_id>/epochs.csv": (403, 200),
+    "trainer/trainingrun/<path:object_id>/run.json": (403, 200),
+    "trainer/trainingrun/<path:object_id>/do/<slug:verb>/": (403, 405),
 }
 FOR_ALL = {"login/", "logout/"}
 
@@ -94,12 +106,16 @@ OF_ADMIN = [route.removeprefix("admin/") for route in ROUTES if route.startswith
 
 def address(route: str) -> str:
     """Of an object that is there."""
-    models = {"modelversion": ModelVersion, "dataset": Dataset, "group": Group}
+    models = {"modelversion": ModelVersion, "dataset": Dataset, "trainingrun": TrainingRun, "group": Group}
     model = next((model for name, model in models.items() if name in route), User)
     pk = str(model.objects.order_by("pk")[0].pk)
     for part in ("<path:object_id>", "<int:object_id>", "<id>", "<path:content_type_id>"):
         route = route.replace(part, pk)
-    route = route.replace("<app_label>", "classifier").replace("<uuid:key>", "8ad0ee2c-5a6d-4c05-b7a4-6d39a51a2b31")
+    route = (
+        route.replace("<slug:verb>", "stop")
+        .replace("<app_label>", "classifier")
+        .replace("<uuid:key>", "8ad0ee2c-5a6d-4c05-b7a4-6d39a51a2b31")
+    )
     route = route.replace("(?P<url>.*)$", "nothing/here/")
     return "/" + route.replace("<int:number>", "1").replace("<int:photo>", "1")
 
@@ -108,7 +124,8 @@ def address(route: str) -> str:
 def people(db, active_version) -> dict[str, Client]:
     """A client for each role, signed in."""
     Group.objects.create(name="group")
-    Dataset.objects.create(name="dogs", number=1, status="ready")
+    dataset = Dataset.objects.create(name="dogs", number=1, status="ready")
+    TrainingRun.objects.create(dataset=dataset, name="dogs", recipe=Recipe().as_dict())
     users = {
         "user": User.objects.create_user("user"),
         "staff": User.objects.create_user("staff", is_staff=True),

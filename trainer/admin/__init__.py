@@ -1,5 +1,5 @@
 """The trainer in the admin: datasets and runs."""
 
-from trainer.admin import dataset
+from trainer.admin import dataset, run
 
-__all__ = ["dataset"]
+__all__ = ["dataset", "run"]

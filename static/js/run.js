@@ -1,0 +1,102 @@
+// The page of a run: asks for what is new every two seconds and shows it, until the run has ended.
+import { Chart, short, tools } from "./chart.js";
+
+const page = document.querySelector("[data-state]");
+const by = (id) => document.getElementById(id);
+const place = by("charts");
+const charts = {
+  loss: new Chart(place, "Loss by epoch"),
+  accuracy: new Chart(place, "Accuracy by epoch"),
+  rate: new Chart(place, "Learning rate by step"),
+  speed: new Chart(place, "Images per second by epoch"),
+};
+const epochs = new Map(); // number -> figures
+let options = tools((said) => { options = said; draw(); });
+let best = null;
+
+const curve = (name, figure, kind, marked) => ({
+  name, kind, best: marked ? best : null,
+  points: [...epochs.values()].map((epoch) => [epoch.number, epoch[figure] ?? NaN]),
+});
+
+function draw() {
+  charts.loss.draw([curve("train", "loss", "s0"), curve("validation", "validation_loss", "s1", true)], options);
+  charts.accuracy.draw([curve("train", "accuracy", "s0"), curve("validation", "validation_top1", "s1", true)], options);
+  charts.speed.draw([curve("images/s", "images_per_second", "s0")], { ...options, logarithmic: false });
+  const steps = [...epochs.values()].flatMap((epoch) => {
+    const last = Math.max(epoch.trail.at(-1)?.[0] ?? 1, 1);
+    return epoch.trail.map(([step, rate]) => [epoch.number - 1 + step / last, rate]);
+  });
+  charts.rate.draw([{ name: "learning rate", kind: "s0", points: steps }], { ...options, smoothing: 0 });
+}
+
+function time(seconds) {
+  if (seconds > 5400) return `about ${(seconds / 3600).toFixed(1)} hours left`;
+  return seconds > 90 ? `about ${Math.round(seconds / 60)} minutes left` : `about ${Math.ceil(seconds)} seconds left`;
+}
+
+function words({ place: number, live }) {
+  if (number) return `Number ${number} in the queue.`;
+  if (!live.epoch) return "";
+  const parts = [`epoch ${live.epoch} of ${live.epochs}, step ${live.number} of ${live.steps}`, `${short(live.images_per_second)} images/s`];
+  if (live.remaining_seconds) parts.push(time(live.remaining_seconds));
+  if (live.memory_bytes) parts.push(`${Math.round(live.memory_bytes / 1e6)} MB of memory`);
+  if (live.processors) parts.push(`${live.processors.toFixed(1)} processors`);
+  return parts.join(", ");
+}
+
+function row(epoch) {
+  const line = document.createElement("tr");
+  const head = document.createElement("th");
+  head.scope = "row";
+  head.textContent = epoch.number;
+  line.append(head);
+  const fixed = (value, digits) => (value === null ? "–" : value.toFixed(digits));
+  const cells = [
+    fixed(epoch.loss, 4), fixed(epoch.accuracy, 4), fixed(epoch.validation_loss, 4), fixed(epoch.validation_top1, 4),
+    short(epoch.learning_rate), epoch.skipped_steps, fixed(epoch.seconds, 1), fixed(epoch.images_per_second, 0),
+  ];
+  for (const cell of cells) line.insertCell().textContent = cell;
+  if (epoch.number === best) line.className = "best";
+  return line;
+}
+
+function show(state) {
+  by("status").textContent = state.status_text;
+  by("words").textContent = words(state);
+  by("failure").textContent = state.failure;
+  by("failure").hidden = !state.failure;
+  by("bar").max = state.total || 1;
+  by("bar").value = state.done;
+  by("log").textContent = state.log.join("\n");
+  by("version").hidden = !state.version;
+  if (state.version) {
+    by("version-link").textContent = state.version.name;
+    by("version-link").href = state.version.page;
+    by("measured").textContent = state.version.measured ? `, ${state.version.measured} right on its test photos` : "";
+  }
+  for (const form of document.querySelectorAll("[data-verb]")) form.hidden = !state.verbs.includes(form.dataset.verb);
+  for (const epoch of state.epochs) epochs.set(epoch.number, epoch);
+  if (state.epochs.length || state.best !== best) {
+    best = state.best;
+    by("epochs").replaceChildren(...[...epochs.values()].map(row));
+    draw();
+  }
+}
+
+async function look() {
+  let active = true;
+  try {
+    const after = Math.max(0, ...epochs.keys());
+    const answer = await fetch(`${page.dataset.state}?after=${after}`, { headers: { Accept: "application/json" } });
+    if (!answer.ok) throw new Error(answer.statusText);
+    const state = await answer.json();
+    show(state);
+    active = state.active;
+  } catch {
+    by("words").textContent = "The site does not answer just now; the training goes on meanwhile.";
+  }
+  if (active) setTimeout(look, document.hidden ? 10000 : 2000);
+}
+
+look();

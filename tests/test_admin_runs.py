@@ -1,0 +1,243 @@
+"""Runs in the admin: started from a form, watched, told what to do, compared. What trains is another test's matter."""
+
+import csv
+import json
+import re
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from breedsite import jobs
+from classifier.models import ModelVersion
+from tests.squares import make_dataset, make_run
+from tests.trainings import RECIPE
+from trainer.admin.recipe_form import GROUPS, RunForm
+from trainer.models import TrainingRun
+from trainer.presets import CATALOGUE
+from trainer.recipe import Recipe, fields
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:trainer_trainingrun_changelist")
+ADD = reverse("admin:trainer_trainingrun_add")
+Status = TrainingRun.Status
+
+
+@pytest.fixture(autouse=True)
+def folders(settings, tmp_path, monkeypatch) -> None:
+    for name in ("DATASETS_DIR", "RUNS_DIR", "VERSIONS_DIR"):
+        setattr(settings, name, tmp_path / name)
+    monkeypatch.setattr(jobs.app, "send_task", lambda name, **options: None)
+
+
+def page(name: str, run: TrainingRun, *more: str) -> str:
+    return reverse(f"admin:trainer_trainingrun_{name}", args=[run.pk, *more])
+
+
+def do(client: Client, verb: str, run: TrainingRun):
+    return client.post(page("do", run, verb))
+
+
+def epoch(run: TrainingRun, number: int, loss: float | None) -> None:
+    run.epochs.create(
+        number=number, loss=loss, accuracy=0.5, validation_loss=loss, validation_top1=number / 10, learning_rate=0.1,
+        seconds=1.0, images_per_second=20.0, trail=[[1, 0.1, 1.0]],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def claimed(db) -> TrainingRun:
+    """A run that a process holds, with three epochs."""
+    make_run()
+    run = TrainingRun.objects.claim_next(device="cpu")
+    for number, loss in enumerate((3.0, 1.0, 2.0), start=1):
+        epoch(run, number, loss)
+    return run
+
+
+# --- starting -----------------------------------------------------------------------------------------------------
+def answers(**changes: object) -> dict[str, object]:
+    """What a browser sends when nothing was changed but these."""
+    return Recipe.from_dict(RECIPE).as_dict() | {"preset": "transfer"} | changes
+
+
+def test_the_form_shows_every_field_of_a_recipe_with_its_help_unit_and_bounds(admin_client):
+    make_dataset()
+    text = admin_client.get(ADD).content.decode()
+    for field in fields():
+        assert f'name="{field.name}"' in text
+    assert "Passes over the training photos. 1 to 10000 epochs." in text
+    assert "squares:1" in text and "<h2>The network</h2>" not in text
+    assert all(f"<summary>{title}</summary>" in text for title in GROUPS.values())
+
+
+def test_every_field_stands_in_a_group():
+    shown = [field.name for _, group in RunForm().groups() for field in group]
+    assert shown == [field.name for field in fields()]
+    assert [title for title, _ in RunForm().groups()] == list(GROUPS.values())
+
+
+@pytest.mark.parametrize("preset", CATALOGUE)
+def test_every_preset_fills_the_form_in_and_starts_as_it_is(admin_client, preset: str):
+    dataset = make_dataset()
+    form = admin_client.get(ADD, {"preset": preset}).context["form"]
+    assert {name: form[name].value() for name in CATALOGUE[preset].recipe.as_dict()} == CATALOGUE[
+        preset
+    ].recipe.as_dict()
+    sent = {name: form[name].value() for name in form.fields} | {"dataset": dataset.pk, "name": ""}
+    response = admin_client.post(ADD, sent)
+    run = TrainingRun.objects.get()
+    assert (response.status_code, response.url) == (302, page("change", run))
+    assert (run.status, run.preset, run.changes, run.name) == (Status.QUEUED, preset, {}, "squares")
+    assert run.created_by.username == "admin" and run.fingerprint == dataset.fingerprint
+
+
+def test_a_preset_that_does_not_exist_is_not_found(admin_client):
+    assert admin_client.get(ADD, {"preset": "nothing"}).status_code == 404
+
+
+def test_what_was_changed_is_trained(admin_client):
+    dataset = make_dataset()
+    admin_client.post(ADD, answers(dataset=dataset.pk, name="shapes", epochs=5, precision="bfloat16"))
+    run = TrainingRun.objects.get()
+    assert (run.name, run.recipe["epochs"], run.recipe["precision"]) == ("shapes", 5, "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": "many"}, "epochs"),
+        ({"learning_rate": "nan"}, "learning_rate"),
+        ({"architecture": "resnet9000"}, "architecture"),
+        ({"optimizer": "magic"}, "optimizer"),
+        ({"name": "No Name"}, "name"),
+        ({"dataset": 99}, "dataset"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name_and_nothing_starts(admin_client, changes, field):
+    response = admin_client.post(ADD, answers(dataset=make_dataset().pk) | changes)
+    assert response.status_code == 200
+    assert list(response.context["form"].errors) == [field]
+    assert not TrainingRun.objects.exists()
+
+
+def test_without_a_dataset_the_form_says_what_to_do_first(admin_client):
+    assert "import photos" in admin_client.get(ADD).content.decode()
+
+
+# --- watching -----------------------------------------------------------------------------------------------------
+def test_the_state_tells_the_epochs_after_one_and_the_best_of_all(admin_client, claimed):
+    claimed.beat(live={"epoch": 4, "number": 2}, progress_done=11, progress_total=30)
+    state = admin_client.get(page("state", claimed), {"after": "2"}).json()
+    assert [one["number"] for one in state["epochs"]] == [3]
+    assert (state["best"], state["status"], state["active"]) == (2, "running", True)
+    assert (state["live"], state["done"], state["total"]) == ({"epoch": 4, "number": 2}, 11, 30)
+    assert state["verbs"] == ["stop", "clone"]
+    assert len(admin_client.get(page("state", claimed), {"after": "-1; DROP"}).json()["epochs"]) == 3
+
+
+def test_a_queued_run_shows_its_place(admin_client):
+    dataset = make_dataset()
+    make_run(dataset)
+    second = make_run(dataset)
+    assert admin_client.get(page("state", second)).json()["place"] == 2
+    assert "number 2 in the queue" in admin_client.get(LIST).content.decode()
+
+
+def test_the_page_is_whole_without_javascript(admin_client, claimed):
+    claimed.folder.mkdir(parents=True)
+    (claimed.folder / "log.txt").write_text("a line\n<b>another</b>\n")
+    text = admin_client.get(page("change", claimed)).content.decode()
+    assert "running" in text and text.count('<th scope="row">') > 3
+    assert "&lt;b&gt;another&lt;/b&gt;" in text and "<b>another" not in text
+    assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=", text[text.index('id="content-main"') :])
+
+
+def test_a_failure_is_told_in_words(admin_client, claimed):
+    claimed.finish(Status.FAILED, "The loss became NaN at epoch 2, step 31.")
+    for address in (page("change", claimed), page("state", claimed)):
+        assert "The loss became NaN at epoch 2, step 31." in admin_client.get(address).content.decode()
+
+
+def test_a_run_whose_figures_are_not_finite_is_shown(admin_client, claimed):
+    epoch(claimed, 4, None)
+    claimed.finish(Status.FINISHED)
+    assert admin_client.get(LIST).status_code == admin_client.get(page("change", claimed)).status_code == 200
+    assert admin_client.get(page("state", claimed), {"after": "3"}).json()["epochs"][0]["loss"] is None
+
+
+def test_the_list_shows_the_best_epoch_and_a_curve(admin_client, claimed):
+    text = admin_client.get(LIST).content.decode()
+    assert "20.0 % (epoch 2)" in text and '<svg class="small-curve"' in text
+
+
+def test_everything_is_there_as_csv_and_json(admin_client, claimed):
+    rows = list(csv.DictReader(admin_client.get(page("csv", claimed)).content.decode().splitlines()))
+    assert [(row["number"], row["validation_loss"]) for row in rows] == [("1", "3.0"), ("2", "1.0"), ("3", "2.0")]
+    whole = json.loads(admin_client.get(page("json", claimed)).content)
+    assert whole["recipe"] == claimed.recipe and len(whole["epochs"]) == 3 and whole["status"] == "running"
+
+
+# --- the buttons --------------------------------------------------------------------------------------------------
+def test_stop_and_resume(admin_client, claimed):
+    assert do(admin_client, "stop", claimed).status_code == 302
+    assert claimed.beat() and claimed.stop_requested
+    claimed.finish(Status.STOPPED)
+    do(admin_client, "resume", claimed)
+    claimed.refresh_from_db()
+    assert claimed.status == Status.QUEUED
+
+
+def test_clone_and_continue_make_new_runs(admin_client, claimed, artifact_folder):
+    do(admin_client, "clone", claimed)
+    assert TrainingRun.objects.count() == 2
+    do(admin_client, "continue", claimed)  # it has no version yet: nothing happens
+    assert TrainingRun.objects.count() == 2
+    claimed.finish(Status.FINISHED, version=ModelVersion.objects.install(artifact_folder))
+    do(admin_client, "continue", claimed)
+    assert TrainingRun.objects.get(parent=claimed).status == Status.QUEUED
+    text = admin_client.get(page("change", claimed)).content.decode()
+    assert "tiny:1" in text
+
+
+@pytest.mark.parametrize("verb", ["stop", "resume"])
+def test_an_end_stays_the_end_whatever_is_pressed(admin_client, claimed, verb):
+    claimed.finish(Status.FAILED, "So it was.")
+    assert do(admin_client, verb, claimed).status_code == 302
+    claimed.refresh_from_db()
+    assert (claimed.status, claimed.failure) == (Status.FAILED, "So it was.")
+
+
+def test_an_unknown_verb_is_not_found_and_a_get_does_nothing(admin_client, claimed):
+    assert do(admin_client, "explode", claimed).status_code == 404
+    assert admin_client.get(page("do", claimed, "stop")).status_code == 405
+
+
+def test_who_may_only_look_cannot_touch(client, claimed):
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_trainingrun"))
+    client.force_login(viewer)
+    assert client.get(page("change", claimed)).status_code == 200
+    assert client.get(page("state", claimed)).json()["verbs"] == []
+    assert do(client, "stop", claimed).status_code == 403
+    assert client.get(ADD).status_code == client.post(ADD, {}).status_code == 403
+
+
+# --- comparing ----------------------------------------------------------------------------------------------------
+def test_two_runs_are_compared_and_what_differs_is_marked(admin_client):
+    dataset = make_dataset()
+    runs = [make_run(dataset), make_run(dataset, epochs=9)]
+    selected = {"action": "compare", "_selected_action": [run.pk for run in runs]}
+    response = admin_client.post(LIST, selected, follow=True)
+    text = response.content.decode()
+    assert [run for run, _ in response.context["runs"]] == runs
+    marked = re.findall(r'<tr class="differs"><th scope="row">(\w+)</th>', text)
+    assert marked == ["epochs"]
+
+
+@pytest.mark.parametrize("runs", ["", "1", "x,y", "1,2,3,4,5,6,7,8,9"])
+def test_fewer_than_two_runs_cannot_be_compared(admin_client, runs):
+    response = admin_client.get(reverse("admin:trainer_trainingrun_compare"), {"runs": runs})
+    assert (response.status_code, response.url) == (302, LIST)

@@ -1,0 +1,73 @@
+"""The form of a new run: a dataset, a name, and every field of a recipe with its unit, bounds and help."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
+from django.forms import BoundField
+
+from trainer.models import Dataset
+from trainer.models.run import NAME
+from trainer.presets import PRESETS
+from trainer.recipe import Field, Recipe, RecipeError, fields
+
+GROUPS = {"architecture": "The network", "photo_size": "The pictures", "epochs": "The steps"}  # first field -> title
+
+
+def form_field(field: Field) -> forms.Field:
+    """How a person fills in one field of a recipe."""
+    options: dict[str, Any] = {"help_text": describe(field), "label": field.name.replace("_", " ")}
+    if field.choices:
+        return forms.ChoiceField(choices=[(choice, choice) for choice in field.choices], **options)
+    if field.kind is str:
+        return forms.CharField(max_length=200, **options)
+    if field.kind is int:
+        return forms.IntegerField(min_value=int(field.low), max_value=int(field.high), **options)
+    widget = forms.NumberInput(attrs={"step": "any"})
+    return forms.FloatField(min_value=field.low, max_value=field.high, widget=widget, **options)
+
+
+def describe(field: Field) -> str:
+    """The field's help, with its bounds and unit where it is a number."""
+    if field.kind is str:
+        return field.help
+    return f"{field.help} {field.low:g} to {field.high:g} {field.unit}".rstrip() + "."
+
+
+class RunForm(forms.Form):
+    """Made with `initial` from a preset or a run; `recipe` is there after it is valid."""
+
+    dataset = forms.ModelChoiceField(Dataset.objects.none(), help_text="Those that are imported and ready.")
+    name = forms.CharField(
+        max_length=64, validators=[NAME], required=False, help_text="Of the version that comes of it: the dataset's."
+    )
+    preset = forms.ChoiceField(choices=[(name, name) for name in PRESETS], widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        datasets: forms.ModelChoiceField = self.fields["dataset"]  # type: ignore[assignment]
+        datasets.queryset = Dataset.objects.ready()
+        for field in fields():
+            self.fields[field.name] = form_field(field)
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        names = [field.name for field in fields()]
+        if all(name in values for name in names):
+            try:
+                self.recipe = Recipe.from_dict({name: values[name] for name in names})
+            except RecipeError as error:
+                self.add_error(error.field if error.field in self.fields else None, str(error))
+        return values
+
+    def groups(self) -> Iterator[tuple[str, list[BoundField]]]:
+        """The recipe's fields under their titles."""
+        group: list[BoundField] = []
+        title = ""
+        for field in fields():
+            if field.name in GROUPS and group:
+                yield title, group
+                group = []
+            title = GROUPS.get(field.name, title)
+            group.append(self[field.name])
+        yield title, group
