@@ -73,6 +73,7 @@ ADMIN: dict[str, tuple[int, int]] = {
     "trainer/dataset/<path:object_id>/progress/": (403, 200),
     "trainer/dataset/<path:object_id>/cancel/": (403, 405),
     "trainer/dataset/<path:object_id>/photos/": (403, 200),
+    "trainer/dataset/<path:object_id>/edit/": (403, 405),
     "trainer/dataset/<int:object_id>/photos/<int:photo>/": (403, 404),  # a photo that is not there
     "trainer/dataset/upload/<uuid:key>/": (403, 200),
     "trainer/trainingrun/": (403, 200),

@@ -53,11 +53,41 @@ def examine(
             parts = split(contents, labels, groups=groups, seed=seed, fractions=fractions, supplied=supplied)
         except SplitError as error:
             refusals.append(str(error))
+    division = _division(photos, supplied, seed, fractions)
+    return _content(layout, photos, unreadable, groups, parts, division=division, refusals=refusals)
+
+
+def revise(sentence: str, photos: list[Photo], groups: list[int], parts: list[str]) -> Content:
+    """The same for photos of which a person changed labels or left some out: each keeps the part it has."""
+    layout = Layout(sentence, [], [], (), [])
+    refusals = _refusals(layout, photos, [], groups)
+    there = {(photo.label, part) for photo, part in zip(photos, parts, strict=True)}
+    for label in sorted({photo.label for photo in photos}):
+        refusals += [
+            f"The label {label!r} has no photo for {part} any more. Import the photos anew to divide them anew."
+            for part in PARTS
+            if (label, part) not in there
+        ]
+    division = "Each photo keeps the part that it had."
+    return _content(layout, photos, [], groups, parts, division=division, refusals=refusals)
+
+
+def _content(
+    layout: Layout,
+    photos: list[Photo],
+    unreadable: list[Unreadable],
+    groups: list[int],
+    parts: list[str],
+    *,
+    division: str,
+    refusals: list[str],
+) -> Content:
+    labels = [photo.label for photo in photos]
     members = _members(groups)
     flags = _flags(photos, parts, members)
     report = {
         "layout": layout.sentence,
-        "division": _division(photos, supplied, seed, fractions),
+        "division": division,
         "notes": list(layout.notes),
         "refusals": refusals,
         "warnings": [],
@@ -76,7 +106,7 @@ def examine(
         parts=parts,
         flags=flags,
         labels=sorted(set(labels)),
-        fingerprint=fingerprint(contents, labels, parts),
+        fingerprint=fingerprint([photo.fingerprint.pixels for photo in photos], labels, parts),
         report=report,
     )
 

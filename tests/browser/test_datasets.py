@@ -9,6 +9,7 @@ from django.db import connection
 from playwright.sync_api import Page, expect
 
 from tests.archives import photos, write_zip
+from tests.photos import write_photos
 from trainer import tasks
 from trainer.models import Dataset, importing
 
@@ -41,6 +42,8 @@ def examine(axe, complaints: list[str]):
 
     def examine(page: Page) -> None:
         before = len(complaints)
+        # The admin's links fade from one colour scheme to the other.
+        page.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
         axe(page)
         complaints[before:] = [text for text in complaints[before:] if "inline style" not in text]
 
@@ -66,6 +69,72 @@ def send(page: Page, archive: Path) -> None:
     page.set_input_files("#zip", archive)
     page.get_by_role("button", name="Import").click()
     page.wait_for_url("**/change/")
+
+
+@pytest.fixture
+def grid(admin: Page, live_server, tmp_path: Path) -> Page:
+    """The photos of an imported dataset."""
+    Dataset.objects.enqueue("dogs", write_photos(tmp_path / "photos", count=20), source_kind="server", source_name="x")
+    tasks.import_datasets()
+    admin.set_viewport_size({"width": 1280, "height": 800})
+    admin.goto(f"{live_server.url}/admin/trainer/dataset/{Dataset.objects.get().pk}/change/")
+    admin.get_by_role("link", name="Look at the photos").click()
+    return admin
+
+
+def test_photos_are_relabelled_and_left_out_by_keys_alone(grid: Page, examine):
+    expect(grid.locator("#photos li")).to_have_count(40)
+    expect(grid.locator("#photos img").first).to_have_js_property("naturalWidth", 32)
+    for scheme, width in (("dark", 390), ("light", 1280)):
+        grid.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        grid.set_viewport_size({"width": width, "height": 800})
+        examine(grid)
+    keys = grid.keyboard
+    grid.locator("#photos li").first.focus()
+    keys.press("ArrowRight")
+    keys.press("x")
+    second = grid.locator("#photos li").nth(1)
+    expect(second).to_be_focused()
+    expect(second.get_by_text("left out")).to_be_visible()
+    keys.press("ArrowRight")
+    keys.press("l")
+    expect(grid.locator("#relabel-to")).to_be_focused()
+    examine(grid)
+    keys.type("pug")
+    keys.press("Enter")
+    third = grid.locator("#photos li").nth(2)
+    expect(third.locator(".label")).to_have_text("pug")
+    expect(third).to_be_focused()
+    keys.press("ArrowLeft")
+    keys.press("x")
+    expect(second.get_by_text("left out")).to_be_hidden()
+    keys.press("u")
+    expect(second.get_by_text("left out")).to_be_visible()
+    expect(grid.locator("#changes-words")).to_have_text("2 photos are changed.")
+    grid.reload()
+    expect(grid.locator("#changes-words")).to_have_text("2 photos are changed.")
+    examine(grid)
+    grid.get_by_role("button", name="Save as the next version").click()
+    grid.wait_for_url("**/change/")
+    tasks.import_datasets()
+    new = Dataset.objects.get(number=2)
+    assert new.status == "ready"
+    assert list(new.photos.filter(excluded=True).values_list("name", flat=True)) == ["chow/1.png"]
+    assert new.photos.filter(label="pug").count() == 21
+
+
+def test_all_changes_can_be_discarded(grid: Page):
+    grid.locator("#photos li").first.focus()
+    for _ in range(3):
+        grid.keyboard.press("x")
+        grid.keyboard.press("ArrowDown")
+    expect(grid.locator("#changes-words")).to_have_text("3 photos are changed.")
+    grid.get_by_role("button", name="Undo").click()
+    expect(grid.locator("#changes-words")).to_have_text("2 photos are changed.")
+    grid.get_by_role("button", name="Discard all").click()
+    expect(grid.locator("#changes")).to_be_hidden()
+    grid.reload()
+    expect(grid.locator("#changes")).to_be_hidden()
 
 
 def test_a_zip_is_sent_and_its_report_appears_by_itself(admin: Page, archive: Path, examine, monkeypatch):

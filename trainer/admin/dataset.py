@@ -1,5 +1,6 @@
 """Datasets in the admin: photos come in, the import is watched, the report is read."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from django.urls import URLPattern, path, reverse
 from breedsite.errors import problem_page
 from trainer.admin import photos
 from trainer.forms import ImportForm
+from trainer.ingest.record import SourceError
 from trainer.models import Dataset, Photo
 from trainer.models.importing import discard_upload
 from trainer.uploads import MAX_BYTES, PIECE_BYTES, Upload, UploadError, WrongPlace
@@ -71,6 +73,7 @@ class DatasetAdmin(admin.ModelAdmin):
             page("<path:object_id>/progress/", self.progress_view, "progress"),
             page("<path:object_id>/cancel/", self.cancel_view, "cancel"),
             page("<path:object_id>/photos/", self.photos_view, "photos"),
+            page("<path:object_id>/edit/", self.edit_view, "edit"),
             page("<int:object_id>/photos/<int:photo>/", self.thumbnail_view, "thumbnail"),
             *super().get_urls(),
         ]
@@ -187,7 +190,27 @@ class DatasetAdmin(admin.ModelAdmin):
             return HttpResponseNotAllowed(["GET"])
         context = self.admin_site.each_context(request) | photos.page(dataset, request)
         context |= {"title": f"Photos of {dataset}", "opts": self.opts, "dataset": dataset}
+        context["may_edit"] = self.has_add_permission(request) and dataset.status == Dataset.Status.READY
         return TemplateResponse(request, "admin/trainer/dataset/photos.html", context)
+
+    def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """POST {"changes": {photo: {"label": ..., "excluded": ...}}} -> the next version, on its way."""
+        dataset = self.seen(request, object_id)
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        try:
+            changes = {int(pk): dict(change) for pk, change in json.loads(request.body)["changes"].items()}
+            if dataset.status != Dataset.Status.READY:
+                raise SourceError(f"{dataset} is {dataset.status}: there is nothing to change.")
+            new = dataset.edit(changes, by=request.user)
+        except SourceError as error:
+            return problem_page(request, "malformed_request", str(error))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            return problem_page(request, "malformed_request")
+        self.log_addition(request, new, f"Made of {dataset} with {len(changes)} changes.")
+        return JsonResponse({"address": reverse("admin:trainer_dataset_change", args=[new.pk])})
 
     def thumbnail_view(self, request: HttpRequest, object_id: int, photo: int) -> HttpResponse:
         if not self.has_view_permission(request):

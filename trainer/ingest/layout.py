@@ -43,7 +43,7 @@ def recognise(listing: Listing, rename: Mapping[str, str] | None = None) -> Layo
         raise SourceError(f"{listing.title} holds no photo (JPEG, PNG or WebP).", "no_images")
     sentence, placed = _by_table(files, photos) or _by_folders(photos, listing.title)
     labels = {label for label, _ in placed.values()}
-    renamed = {label: _label(dict(rename or {}).get(label, label)) for label in sorted(labels)}
+    renamed = {label: clean_label((rename or {}).get(label, label)) for label in sorted(labels)}
     records = [
         Record("/".join(path), renamed[label], photos[path], part) for path, (label, part) in sorted(placed.items())
     ]
@@ -126,7 +126,7 @@ def _empty(folders: Iterable[Path], placed: Mapping[Path, tuple[str, str | None]
     return sorted({path[-1] for path in folders if len(path) == max(deep) - 1 and path[-1] not in labels})
 
 
-def _label(text: str) -> str:
+def clean_label(text: str) -> str:
     """A label as it is kept: in one spelling, without spaces at its ends. Raises SourceError."""
     label = unicodedata.normalize("NFC", text).strip()
     if not label or label in (".", "..") or any(unicodedata.category(letter)[0] == "C" for letter in label):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
 from trainer.ingest import source
+from trainer.ingest.layout import clean_label
 from trainer.ingest.record import Record, SourceError
 from trainer.split import PARTS
 
@@ -118,6 +119,31 @@ class Dataset(Job):
     @property
     def path(self) -> Path:
         return Path(settings.DATASETS_DIR) / self.folder
+
+    def edit(self, changes: Mapping[int, Mapping[str, Any]], *, by: Any = None) -> Dataset:
+        """The next version of this dataset, with other labels for some photos or without them; this one stays as it is.
+
+        `changes` are `{"label": name}`, `{"excluded": bool}` or both, by the photo's primary key. Raises SourceError.
+        """
+        known = set(self.photos.filter(pk__in=list(changes)).values_list("pk", flat=True))
+        if not changes or known != set(changes):
+            raise SourceError(f"These are not photos of {self}.")
+        clean = {}
+        for pk, change in changes.items():
+            if not change or not change.keys() <= {"label", "excluded"}:
+                raise SourceError("A change names a label, or whether the photo is left out.")
+            if "label" in change:
+                change = {**change, "label": clean_label(str(change["label"]))}
+            clean[str(pk)] = {**change, "excluded": bool(change["excluded"])} if "excluded" in change else change
+        return Dataset.objects.enqueue(
+            self.name,
+            Path(self.source_path),
+            source_kind=self.source_kind,
+            source_name=self.source_name,
+            options={**self.options, "changes": clean},
+            parent=self,
+            created_by=by,
+        )
 
     def records(self, part: str) -> Iterator[Record]:
         """The photos of a part in the order of their pixels' digests, without those excluded. What `read` gives was

@@ -26,6 +26,7 @@ from trainer.ingest import source
 from trainer.ingest.record import SourceError
 from trainer.ingest.store import Photo as Kept
 from trainer.ingest.store import Unreadable, keep
+from trainer.models import editing
 from trainer.models.dataset import Dataset, Photo
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,15 @@ def perform(dataset: Dataset, *, say: Callable[[Progress], None] = lambda progre
     staging = folder.with_name(f"{folder.name}.tmp")
     try:
         with heart(dataset):
-            content = examined(dataset, staging, say)
+            if dataset.parent:
+                content, rows = editing.edited(dataset, dataset.parent, staging)
+            else:
+                content = examined(dataset, staging, say)
+                rows = batches(dataset, content)
             if content.refusals:
                 finished(dataset, Dataset.Status.REFUSED, content.refusals[0], report=content.report)
             else:
-                publish(dataset, content, staging, folder)
+                publish(dataset, content, rows, staging, folder)
     except SourceError as error:
         finished(dataset, Dataset.Status.REFUSED, str(error))
     except Ended:
@@ -124,16 +129,18 @@ def alive(dataset: Dataset, **progress: int) -> None:
         raise Ended
 
 
-def publish(dataset: Dataset, content: report.Content, staging: Path, folder: Path) -> None:
+def publish(
+    dataset: Dataset, content: report.Content, rows: Iterator[list[Photo]], staging: Path, folder: Path
+) -> None:
     """Make the photos visible, all at once, or none of them."""
-    (staging / "thumbnails").unlink()
+    (staging / "thumbnails").unlink(missing_ok=True)
     os.sync()  # the files lie on the disk before a row says so
     staging.rename(folder)
     counts = {part: content.parts.count(part) for part in Photo.Part.values}
     try:
         with transaction.atomic():
-            for rows in batches(dataset, content):
-                Photo.objects.bulk_create(rows)
+            for some in rows:
+                Photo.objects.bulk_create(some)
             ours = dataset.finish(
                 Dataset.Status.READY,
                 labels=content.labels,
