@@ -5,13 +5,15 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db.models import ProtectedError
 from django.test import Client
 from django.urls import reverse
 
 from tests.archives import photos, write_zip
 from tests.photos import write_photos
 from trainer import tasks, uploads
-from trainer.models import Dataset
+from trainer.models import Dataset, Photo, TrainingRun
+from trainer.recipe import Recipe
 from trainer.uploads import PIECE_BYTES
 
 LIST = reverse("admin:trainer_dataset_changelist")
@@ -242,8 +244,53 @@ def test_importing_needs_its_permission(place, permission, sees, imports):
     assert client.post(page("cancel", dataset)).status_code == (302 if imports == 200 else 403)
 
 
-def test_nothing_can_be_changed_or_deleted(admin_client, place):
+def test_nothing_can_be_changed(admin_client, place):
     dataset = Dataset.objects.enqueue("dogs", place, source_kind="server", source_name="x")
     assert admin_client.post(page("change", dataset), {"name": "cats"}).status_code == 403
-    assert admin_client.post(page("delete", dataset), {"post": "yes"}).status_code == 403
     assert Dataset.objects.get().name == "dogs"
+
+
+@pytest.fixture
+def ready(place) -> Dataset:
+    source = write_photos(place / "sources" / "dogs", count=6)
+    Dataset.objects.enqueue("dogs", source, source_kind="server", source_name="x")
+    tasks.import_datasets()
+    return Dataset.objects.get()
+
+
+def test_a_dataset_that_nothing_was_made_of_is_deleted_with_its_files(
+    admin_client, ready, django_capture_on_commit_callbacks
+):
+    folder = ready.path
+    asked = admin_client.get(page("delete", ready)).text
+    assert "Photos: 12" in asked and "chow/0.png" not in asked
+    with django_capture_on_commit_callbacks(execute=True):
+        assert admin_client.post(page("delete", ready), {"post": "yes"}).status_code == 302
+    assert not Dataset.objects.exists() and not Photo.objects.exists() and not folder.exists()
+
+
+def run_on(dataset: Dataset) -> None:
+    TrainingRun.objects.create(dataset=dataset, name="dogs", recipe=Recipe().as_dict())
+
+
+def edit(dataset: Dataset) -> None:
+    dataset.edit({dataset.photos.earliest("pk").pk: {"excluded": True}})
+
+
+def import_anew(dataset: Dataset) -> None:
+    Dataset.objects.filter(pk=dataset.pk).update(status="importing")
+
+
+@pytest.mark.parametrize("use", [run_on, edit, import_anew])
+def test_a_dataset_that_is_needed_stays(admin_client, ready, use):
+    use(ready)
+    assert admin_client.post(page("delete", ready), {"post": "yes"}).status_code == 403
+    assert Photo.objects.filter(dataset=ready).count() == 12 and ready.path.exists()
+
+
+def test_a_used_dataset_is_not_deleted_past_the_admin_either(ready):
+    run_on(ready)
+    assert ready.used
+    with pytest.raises(ProtectedError):
+        ready.delete()
+    assert ready.path.exists()

@@ -26,7 +26,7 @@ from trainer.uploads import MAX_BYTES, PIECE_BYTES, Upload, UploadError, WrongPl
 
 @admin.register(Dataset)
 class DatasetAdmin(admin.ModelAdmin):
-    """A dataset is imported, never edited; what changes is how far its import is."""
+    """A dataset is imported, never changed: an edit makes its next version."""
 
     list_display = ["dataset", "status", "progress", "label_count", "photo_count", "source_name", "created_at"]
     list_filter = ["status"]
@@ -59,7 +59,15 @@ class DatasetAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
-        return False
+        """One at a time, and only what nothing was made of."""
+        return obj is not None and obj.may_go and super().has_delete_permission(request, obj)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """What the question names: the dataset and how many photos, not each of 100,000."""
+        photos = Photo.objects.filter(dataset__in=objs).count()
+        return [str(dataset) for dataset in objs], {"datasets": len(objs), "photos": photos}, set(), []
 
     def has_view_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
         return super().has_view_permission(request, obj) or self.has_add_permission(request)

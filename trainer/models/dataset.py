@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -119,6 +120,24 @@ class Dataset(Job):
     @property
     def path(self) -> Path:
         return Path(settings.DATASETS_DIR) / self.folder
+
+    @property
+    def used(self) -> bool:
+        """Whether a run was started on it: then it stays, for the run's figures say nothing without it."""
+        return self.runs.exists()
+
+    @property
+    def may_go(self) -> bool:
+        """Whether it may be deleted: it is at rest, and nothing was made of it."""
+        return self.status in self.TERMINAL and not self.used and not self.children.exists()
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """With its files. Raises ProtectedError for one that a run or a later version was made of."""
+        folder = self.path if self.folder else None
+        deleted = super().delete(*args, **options)
+        if folder is not None:
+            transaction.on_commit(partial(shutil.rmtree, folder, ignore_errors=True))
+        return deleted
 
     def edit(self, changes: Mapping[int, Mapping[str, Any]], *, by: Any = None) -> Dataset:
         """The next version of this dataset, with other labels for some photos or without them; this one stays as it is.
