@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from classifier.preprocess import Preprocessing
 from trainer.presets import STARTER, changed
 from trainer.recipe import Recipe, RecipeError, fields
 
@@ -66,6 +67,8 @@ def test_a_recipe_says_its_network_as_an_artifact_does():
 def test_pictures_are_prepared_at_the_size_of_evaluation():
     assert Recipe(image_size=160).preprocessing().crop == 160
     assert Recipe(image_size=160, evaluation_size=192).preprocessing().resize == 192
+    assert Recipe().preprocessing() == Preprocessing(resize=224, crop=224)  # ImageNet's colours, as every other default
+    assert Recipe(normalization="half").preprocessing().mean == (0.5, 0.5, 0.5)
 
 
 def test_the_recipe_of_an_older_artifact_is_still_read():

@@ -41,7 +41,7 @@ from trainer.loop import Diverged, Step
 from trainer.origin import Card, origin
 from trainer.publish import publish
 from trainer.recipe import Recipe, RecipeError
-from trainer.warmstart import read_weights, warm_start
+from trainer.warmstart import check_normalization, read_weights, warm_start
 from trainer.weights import WeightsError
 
 log = logging.getLogger("trainer.process")
@@ -183,6 +183,7 @@ def network(job: Job, recipe: Recipe) -> nn.Module:
     """Where the training starts: from a version's weights, from published ones, or from random ones of the seed."""
     torch.manual_seed(recipe.seed)
     if recipe.weights == "pretrained" and not job.continues:
+        check_normalization(recipe)
         return warm_start(recipe.as_architecture(), job.labels, Path(job.weights) if job.weights else None).net
     net = create(recipe.as_architecture(), label_count=len(job.labels))
     if job.continues:

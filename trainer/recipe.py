@@ -17,6 +17,12 @@ from typing import Any, Literal, get_args, get_type_hints
 from classifier.architectures import KNOWN
 from classifier.preprocess import Preprocessing
 
+Colour = tuple[float, float, float]  # red, green, blue
+NORMALIZATIONS: dict[str, tuple[Colour, Colour]] = {  # mean and standard deviation of pixels of 0..1
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
 HEAD = re.compile(r"linear|[1-9]\d{0,4}(-[1-9]\d{0,4}){0,7}")
 
 
@@ -61,6 +67,9 @@ class Recipe:
     image_size: int = _field(224, "Side of the training pictures.", low=8, high=1024, unit="pixels")
     evaluation_size: int = _field(
         0, "Side of the pictures in validation, test and use; 0 is that of training.", low=0, high=1024, unit="pixels"
+    )
+    normalization: Literal["imagenet", "half", "none"] = _field(
+        "imagenet", "What pixels are normalized by: ImageNet's mean and deviation, one half each, or not at all."
     )
     crop_padding: int = _field(
         0, "Width of the mirrored edge around a photo, out of which its own size is cropped.", low=0, high=128,
@@ -172,7 +181,8 @@ class Recipe:
     def preprocessing(self) -> Preprocessing:
         """What validation, test and use do with a photo."""
         side = self.evaluation_size or self.image_size
-        return Preprocessing(resize=side, crop=side)
+        mean, std = NORMALIZATIONS[self.normalization]
+        return Preprocessing(resize=side, crop=side, mean=mean, std=std)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A new family: write one file with `names`, `create`, `feature_layer` and `weights_file`, add it to FAMILIES, and write
 names.txt anew as classifier/architectures.py says, for those who may not import torch. Where there are published
-weights, write `fetch`, `published` and `pretrained_labels` as well.
+weights, write `fetch`, `published`, `normalization` and `pretrained_labels` as well.
 """
 
 from collections.abc import Mapping

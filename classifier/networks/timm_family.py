@@ -82,6 +82,12 @@ def published(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return net.state_dict()
 
 
+def normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels that the published weights expect."""
+    config = _timm().get_pretrained_cfg(name.removeprefix(PREFIX))
+    return tuple(config.mean), tuple(config.std)
+
+
 def pretrained_labels(name: str) -> tuple[str, ...]:
     """What the rows of the published head stand for where they are ImageNet's, otherwise nothing."""
     timm = _timm()

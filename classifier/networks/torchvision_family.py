@@ -19,6 +19,8 @@ from torchvision import models  # noqa: E402 - importable only after the declara
 FEATURE_LAYERS = ("features", "layer4", "trunk_output", "blocks")
 TOKEN_NETWORKS = (models.VisionTransformer, models.SwinTransformer, models.MaxVit)
 
+# No second head; and the published weights expect pixels as the network itself changes them from ImageNet's mean.
+INCEPTION = {"aux_logits": False, "init_weights": True, "transform_input": True}
 OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # "norm.1.weight" for "norm1.weight"
 
 
@@ -30,7 +32,7 @@ def names() -> tuple[str, ...]:
 
 def create(name: str, *, label_count: int) -> nn.Module:
     """The network with random weights: (B, 3, H, W) -> logits (B, label_count)."""
-    extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    extra = INCEPTION if name in ("googlenet", "inception_v3") else {}
     net: nn.Module = models.get_model(name, weights=None, num_classes=label_count, **extra)
     return net
 
@@ -55,6 +57,12 @@ def fetch(name: str) -> Path:
 def published(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict with the names that the network has today: DenseNet's were written with other ones."""
     return {OLD_NAME.sub(r"\1\2", tensor): value for tensor, value in state.items()}
+
+
+def normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels that the published weights expect."""
+    transform = models.get_model_weights(name).DEFAULT.transforms()
+    return tuple(transform.mean), tuple(transform.std)
 
 
 def pretrained_labels(name: str) -> tuple[str, ...]:
