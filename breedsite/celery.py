@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 from celery.platforms import SecurityWarning
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
 
 from breedsite.tether import die_with
 
@@ -47,3 +47,11 @@ def reconcile(**_: Any) -> None:
     from breedsite.jobs import Reconciler  # its models need the apps to be loaded
 
     Reconciler(settings.RECONCILE_SECONDS).start()
+
+
+@worker_shutdown.connect
+def say_goodbye(**_: Any) -> None:
+    """Let nobody wait for the heartbeat of a worker that has ended."""
+    from breedsite.models import Worker
+
+    Worker.objects.leave()

@@ -27,6 +27,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from breedsite.celery import app
+from breedsite.models import Worker
 
 log = logging.getLogger(__name__)
 
@@ -225,7 +226,8 @@ def reconcile() -> None:
 
 
 class Reconciler(threading.Thread):
-    """Reconciles again and again, with a database connection of its own, whether a broker answers or not."""
+    """Reconciles again and again, with a database connection of its own, whether a broker answers or not, and says
+    each time that this worker is alive."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(name="reconciler", daemon=True)
@@ -235,6 +237,7 @@ class Reconciler(threading.Thread):
     def run(self) -> None:
         while True:
             try:
+                Worker.objects.beat()
                 reconcile()
             except DatabaseError as error:
                 log.warning("The jobs cannot be looked at now: %s", error)

@@ -325,6 +325,7 @@ def test_the_reconciler_looks_again_and_again_whatever_the_database_does(rung, m
             raise error
 
     monkeypatch.setattr(jobs, "reconcile", look)
+    monkeypatch.setattr(jobs.Worker.objects, "beat", lambda: None)
     reconciler = jobs.Reconciler(0.01)
     reconciler.start()
     for _ in range(3):

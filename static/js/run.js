@@ -35,7 +35,8 @@ function time(seconds) {
   return seconds > 90 ? `about ${Math.round(seconds / 60)} minutes left` : `about ${Math.ceil(seconds)} seconds left`;
 }
 
-function words({ place: number, live }) {
+function words({ place: number, live, worker }) {
+  if (number && !worker) return `Number ${number} in the queue, but no worker is running: it begins when one is started.`;
   if (number) return `Number ${number} in the queue.`;
   if (!live.epoch) return "";
   const parts = [`epoch ${live.epoch} of ${live.epochs}, step ${live.number} of ${live.steps}`, `${short(live.images_per_second)} images/s`];

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from breedsite.models import Worker
 from classifier.admin import in_words
 from trainer.admin.recipe_form import RunForm
 from trainer.models import Dataset, EpochMetric, TrainingRun
@@ -190,6 +191,7 @@ class TrainingRunAdmin(admin.ModelAdmin):
                 "status_text": run.get_status_display(),
                 "active": run.status in run.ACTIVE,
                 "place": run.place,
+                "worker": Worker.objects.alive().exists(),
                 "failure": run.failure,
                 "live": run.live if run.status in run.HELD else {},
                 "done": run.progress_done,

@@ -1,0 +1,78 @@
+"""Whether a worker is alive and what it does, as the admin's front page tells it."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from breedsite import jobs
+from breedsite.models import Worker
+from tests.squares import make_dataset, make_run
+from trainer.models import TrainingRun
+
+pytestmark = pytest.mark.django_db
+NOBODY = "No worker is running: what is queued waits until one is started."
+
+
+def front(client: Client) -> str:
+    return client.get("/admin/").content.decode()
+
+
+@pytest.fixture(autouse=True)
+def folders(settings, tmp_path, monkeypatch) -> None:
+    settings.DATASETS_DIR = tmp_path
+    monkeypatch.setattr(jobs.app, "send_task", lambda name, **options: None)
+
+
+def test_a_worker_that_beats_is_alive_until_it_is_silent_for_two_rounds(admin_client, settings):
+    """R36: within a minute."""
+    assert settings.RECONCILE_SECONDS == 30
+    assert NOBODY in front(admin_client)
+    Worker.objects.beat()
+    Worker.objects.beat()
+    worker = Worker.objects.get()
+    assert NOBODY not in front(admin_client) and str(worker) in front(admin_client)
+    Worker.objects.update(heartbeat_at=timezone.now() - timedelta(seconds=61))
+    assert NOBODY in front(admin_client)
+
+
+def test_a_worker_that_leaves_is_gone_at_once(admin_client):
+    Worker.objects.beat()
+    Worker.objects.leave()
+    assert NOBODY in front(admin_client)
+
+
+def test_workers_of_long_ago_are_forgotten():
+    Worker.objects.create(name="old", heartbeat_at=timezone.now() - timedelta(days=2))
+    Worker.objects.beat()
+    assert not Worker.objects.filter(name="old").exists()
+
+
+def test_the_front_page_shows_what_runs_and_what_waits(admin_client):
+    dataset = make_dataset()
+    run = make_run(dataset)
+    make_run(dataset)
+    held = TrainingRun.objects.claim_next(device="cpu")
+    assert held == run and held.beat(progress_done=3, progress_total=9)
+    text = front(admin_client)
+    assert f'<a href="/admin/trainer/trainingrun/{run.pk}/change/">run {run.pk} (squares)</a> is running' in text
+    assert 'max="9" value="3"' in text and "1 run waiting." in text
+
+
+def test_who_may_not_look_at_runs_is_told_nothing_of_them(client):
+    make_run()
+    TrainingRun.objects.claim_next(device="cpu")
+    client.force_login(User.objects.create_user("staff", is_staff=True))
+    text = front(client)
+    assert "Nothing runs just now." in text and "(squares)" not in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_reconciler_says_that_its_worker_is_alive():
+    reconciler = jobs.Reconciler(60)
+    reconciler.start()
+    reconciler.stop()
+    reconciler.join(10)
+    assert Worker.objects.alive().count() == 1
