@@ -1,4 +1,6 @@
 import pytest
+import torch
+from torch import nn
 
 from classifier import architectures
 from classifier.networks import table as tables
@@ -56,3 +58,12 @@ def test_vgg16_with_its_dense_head_learns_what_is_not_frozen():
 def test_a_size_that_a_network_cannot_take_is_named(name: str, size: int):
     with pytest.raises(SizeError, match=f"{name} cannot take pictures of {size}x{size} pixels: "):
         table({"name": name, "head": LINEAR}, label_count=7, image_size=size)
+
+
+def test_a_network_that_looks_at_values_is_not_called_too_small(monkeypatch):
+    class Looks(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, : int(images.sum().item())]
+
+    with pytest.raises(NotImplementedError, match="looks computes what cannot be told from shapes"):
+        tables.trace(Looks(), "looks", 8)

@@ -5,8 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from classifier.networks import catalogue, timm_family, torchvision_family
-from trainer.recipe import Recipe, RecipeError
-from trainer.warmstart import check_normalization, locate, warm_start
+from trainer.warmstart import locate, warm_start
 from trainer.weights import WeightsError, find
 
 LINEAR = {"kind": "linear"}
@@ -56,8 +55,6 @@ def test_missing_weights_are_named_with_the_place_to_put_them(offline, tmp_path,
 def test_a_network_that_nobody_published_says_so(tmp_path):
     with pytest.raises(WeightsError, match="no published weights of resnet9: set weights to random"):
         warm_start({"name": "resnet9", "head": LINEAR}, ["a", "b"], tmp_path)
-    with pytest.raises(WeightsError, match="no published weights of resnet9: set weights to random"):
-        check_normalization(Recipe(architecture="resnet9"))
 
 
 @pytest.mark.parametrize("head", [LINEAR, DENSE])
@@ -97,23 +94,6 @@ def test_densenets_old_names_are_read(offline, tmp_path):
     old = {tensor.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value for tensor, value in state.items()}
     assert old.keys() != state.keys()
     assert torchvision_family.published("densenet121", old).keys() == state.keys()
-
-
-@pytest.mark.parametrize(
-    ("name", "normalization"),
-    [
-        ("resnet18", "imagenet"),
-        ("efficientnet_v2_l", "half"),
-        ("timm-vit_tiny_patch16_224", "half"),
-        ("timm-vit_base_patch16_clip_224", "imagenet"),  # its own figures lie nearest to ImageNet's
-        ("timm-tresnet_m", "none"),
-    ],
-)
-def test_pixels_must_be_normalized_as_the_published_weights_expect(name: str, normalization: str):
-    check_normalization(Recipe(architecture=name, normalization=normalization))
-    for other in {"imagenet", "half", "none"} - {normalization}:
-        with pytest.raises(RecipeError, match=f"normalization must be {normalization} for {name}"):
-            check_normalization(Recipe(architecture=name, normalization=other))
 
 
 def test_inception_networks_take_pixels_normalized_as_all_others():

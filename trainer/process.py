@@ -32,7 +32,7 @@ from classifier.artifact import ArtifactError
 from classifier.guard import Refused
 from classifier.networks.catalogue import UnknownArchitecture, create
 from classifier.networks.parts import HeadError
-from trainer import checkpoint, environment, manifest
+from trainer import checkpoint, compatible, environment, manifest
 from trainer.dataset import Dataset
 from trainer.export import ExportError
 from trainer.fit import Fit
@@ -41,7 +41,7 @@ from trainer.loop import Diverged, Step
 from trainer.origin import Card, origin
 from trainer.publish import publish
 from trainer.recipe import Recipe, RecipeError
-from trainer.warmstart import check_normalization, read_weights, warm_start
+from trainer.warmstart import read_weights, warm_start
 from trainer.weights import WeightsError
 
 log = logging.getLogger("trainer.process")
@@ -181,9 +181,10 @@ def run(job: Job, teller: Teller) -> None:
 
 def network(job: Job, recipe: Recipe) -> nn.Module:
     """Where the training starts: from a version's weights, from published ones, or from random ones of the seed."""
+    pretrained = recipe.weights == "pretrained" and not job.continues
+    compatible.check(recipe, label_count=len(job.labels), published=pretrained)
     torch.manual_seed(recipe.seed)
-    if recipe.weights == "pretrained" and not job.continues:
-        check_normalization(recipe)
+    if pretrained:
         return warm_start(recipe.as_architecture(), job.labels, Path(job.weights) if job.weights else None).net
     net = create(recipe.as_architecture(), label_count=len(job.labels))
     if job.continues:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from classifier.networks import catalogue, parts
-from trainer.recipe import NORMALIZATIONS, Recipe, RecipeError
 from trainer.weights import WeightsError, find, missing
 
 
@@ -65,28 +64,6 @@ def warm_start(architecture: Mapping[str, Any], labels: Sequence[str], weights: 
         state[tensor] = started
     net.load_state_dict({tensor: state[tensor] for tensor in expected})
     return WarmStart(net=net, weights_sha256=hashlib.sha256(file.read_bytes()).hexdigest(), matched=matched)
-
-
-def check_normalization(recipe: Recipe) -> None:
-    """Raise RecipeError unless the recipe normalizes pixels as the published weights expect them, or nearly so; and
-    WeightsError where nobody published any.
-    """
-    family = catalogue.family(recipe.architecture)
-    if family.weights_file(recipe.architecture) is None:
-        raise WeightsError(missing(recipe.architecture, None, None))
-    mean, std = family.normalization(recipe.architecture)
-
-    def distance(choice: str) -> float:
-        ours = NORMALIZATIONS[choice]
-        return max(abs(a - b) for a, b in zip((*mean, *std), (*ours[0], *ours[1]), strict=True))
-
-    wanted = min(NORMALIZATIONS, key=distance)
-    if recipe.normalization != wanted:
-        raise RecipeError(
-            "normalization",
-            f"normalization must be {wanted} for {recipe.architecture}, for its published weights learnt from pixels "
-            f"with mean {mean[0]:.3f} and deviation {std[0]:.3f}.",
-        )
 
 
 def locate(name: str, place: Path | None) -> Path:

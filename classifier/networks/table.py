@@ -63,7 +63,7 @@ def table(
     trainable: parts.Trainable = "all",
     last_blocks: int = 1,
 ) -> Table:
-    """Raises UnknownArchitecture, HeadError or SizeError."""
+    """Raises UnknownArchitecture, HeadError, SizeError or NotImplementedError (see `trace`)."""
     net = shapes(architecture, label_count=label_count)
     parts.freeze(net, trainable, last_blocks=last_blocks)
     outputs = trace(net, architecture["name"], image_size)
@@ -122,7 +122,9 @@ def units(net: nn.Module) -> list[str]:
 
 
 def trace(net: nn.Module, name: str, image_size: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each unit's output without the batch, in the order of their first calls. Raises SizeError."""
+    """The shape of each unit's output without the batch, in the order of their first calls. Raises SizeError, or
+    NotImplementedError for a network that looks at values to find its shapes.
+    """
     outputs: dict[str, tuple[int, ...]] = {}
 
     def remember(unit: str, output: Any) -> None:
@@ -136,6 +138,8 @@ def trace(net: nn.Module, name: str, image_size: int) -> dict[str, tuple[int, ..
         with torch.no_grad():
             net.eval()(torch.zeros(1, 3, image_size, image_size, device="meta"))
     except (ValueError, RuntimeError, AssertionError, IndexError, ZeroDivisionError) as error:
+        if isinstance(error, NotImplementedError) or "meta tensor" in str(error):
+            raise NotImplementedError(f"{name} computes what cannot be told from shapes alone: {error}") from error
         raise SizeError(
             f"{name} cannot take pictures of {image_size}x{image_size} pixels: {str(error).splitlines()[0]}"
         ) from error
@@ -186,7 +190,7 @@ def main() -> None:
             trainable=arguments.trainable,
             last_blocks=arguments.last_blocks,
         )
-    except (catalogue.UnknownArchitecture, parts.HeadError, SizeError) as error:
+    except (catalogue.UnknownArchitecture, parts.HeadError, SizeError, NotImplementedError) as error:
         sys.exit(str(error))
     sys.stdout.write(json.dumps(found.as_dict()) + "\n")
 
