@@ -121,17 +121,24 @@ def test_a_piece_is_no_larger_than_any_other_form():
 def test_a_folder_on_the_server_is_chosen_from_a_list(admin_client, form, place):
     source = write_photos(place / "sources" / "dogs", count=6)
     write_photos(place / "elsewhere", count=6)
+    (place / "sources" / "linked").symlink_to(place / "elsewhere")
     text = admin_client.get(ADD).text
-    assert "sources/dogs" in text and "elsewhere" not in text
+    assert "sources/dogs" in text and "elsewhere" not in text and "linked" not in text
     admin_client.post(ADD, form | {"server": str(source), "seed": 7, "train": 0.6, "validation": 0.2, "test": 0.2})
     dataset = Dataset.objects.get()
     assert (dataset.source_kind, dataset.source_path) == ("server", str(source))
     assert dataset.options == {"seed": 7, "fractions": [0.6, 0.2, 0.2], "rename": {}}
 
 
-@pytest.mark.parametrize("path", ["/etc", "sources/../elsewhere", ".."])
+def test_a_folder_of_sources_that_is_gone_is_no_error(admin_client, place, settings):
+    settings.DATASETS_SOURCE_DIRS = [place / "nowhere"]
+    assert admin_client.get(ADD).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/etc", "sources/../elsewhere", "..", "sources/linked"])
 def test_nothing_else_on_the_server_can_be_named(admin_client, form, place, path):
     write_photos(place / "elsewhere", count=1)
+    (place / "sources" / "linked").symlink_to(place / "elsewhere")
     path = str(place / path) if not path.startswith("/") else path
     assert "Select a valid choice" in admin_client.post(ADD, form | {"server": path}).text
     assert not Dataset.objects.exists()

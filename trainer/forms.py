@@ -1,5 +1,6 @@
 """What a person says to import a dataset."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ MAX_TABLE_BYTES = 1024**2
 
 
 def server_sources() -> list[tuple[str, str]]:
-    """The folders and zips in the folders that DATASETS_SOURCE_DIRS names: path and what it is called."""
+    """The folders and zips in the folders that DATASETS_SOURCE_DIRS names: path and what it is called. Links that lead
+    elsewhere are not offered, folders that cannot be read neither.
+    """
     found = []
     for place in settings.DATASETS_SOURCE_DIRS:
-        if not place.is_dir():
-            continue
-        for entry in sorted(place.iterdir()):
-            if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() == ".zip"):
-                found.append((str(entry), f"{place.name}/{entry.name}"))
+        with suppress(OSError):
+            for entry in sorted(place.iterdir()):
+                fits = entry.is_dir() or entry.suffix.lower() == ".zip"
+                if fits and not entry.name.startswith(".") and entry.resolve().is_relative_to(place):
+                    found.append((str(entry), f"{place.name}/{entry.name}"))
     return found
 
 
@@ -37,20 +40,20 @@ class ImportForm(forms.Form):
     )
     upload = forms.UUIDField(widget=forms.HiddenInput)
     upload_name = forms.CharField(max_length=255, required=False, widget=forms.HiddenInput)
-    server = forms.ChoiceField(required=False, label="or a folder or zip on the server")
-    train = forms.FloatField(initial=FRACTIONS[0], min_value=0.01, max_value=0.98, label="share that trains")
+    server = forms.ChoiceField(required=False, label="Or a folder or zip on the server")
+    train = forms.FloatField(initial=FRACTIONS[0], min_value=0.01, max_value=0.98, label="Share that trains")
     validation = forms.FloatField(
-        initial=FRACTIONS[1], min_value=0.01, max_value=0.98, label="share that chooses the best epoch"
+        initial=FRACTIONS[1], min_value=0.01, max_value=0.98, label="Share that chooses the best epoch"
     )
     test = forms.FloatField(
-        initial=FRACTIONS[2], min_value=0.01, max_value=0.98, label="share kept sealed for the test"
+        initial=FRACTIONS[2], min_value=0.01, max_value=0.98, label="Share kept sealed for the test"
     )
     seed = forms.IntegerField(
         initial=SEED, min_value=0, max_value=2**31 - 1, help_text="Another seed divides otherwise."
     )
     rename = forms.FileField(
         required=False,
-        label="other names for labels",
+        label="Other names for labels",
         help_text="A CSV file of two columns: the name of a folder, and the label it becomes.",
     )
 
