@@ -191,7 +191,7 @@ WEIGHTS_DIR = Path(_weights).expanduser().resolve() if _weights else None  # pub
 CORES = len(os.sched_getaffinity(0))
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=10 * 1024**2)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_IMAGE_BYTES * 3 // 2  # a photo in base64; the gate allows every other path less
-PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # requests at work at once, or cores of a lonely one
+PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # of a lonely request, or one each of several
 PREDICT_QUEUE = env.int("PREDICT_QUEUE", default=16 * CORES)  # requests that may wait, beyond those the answer is 503
 PREDICT_WAIT_SECONDS = env.float("PREDICT_WAIT_SECONDS", default=2.0)  # in the queue, at most
 VERSION_POLL_SECONDS = env.float("VERSION_POLL_SECONDS", default=1.0)  # how often the active version is looked up
