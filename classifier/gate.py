@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PREDICT_PATHS = frozenset({"/", "/api/predictImage", "/api/predictImage/"})
 OTHER_BODY_BYTES = 2 * 1024**2 + 512 * 1024  # Django's own limit for forms
+BYTES_A_PLACE = 4 * 1024**2  # of body, on average: one of 14 MB in base64 takes 35 MB of memory until it is answered
 REASONS = {400: "Bad Request", 413: "Content Too Large", 503: "Service Unavailable"}
 
 
@@ -56,52 +57,64 @@ def request_id() -> str:
 
 
 class Gate:
-    """WSGI application around `application`; at most `places` predictions are inside at a time."""
+    """WSGI application around `application`; at most `places` predictions are inside at a time.
+
+    Fewer where their bodies are large: together they have at most BYTES_A_PLACE for each place, but one always fits.
+    """
 
     def __init__(self, application: "WSGIApplication", *, places: int, limits: BodyLimits) -> None:
         self.application = application
         self.places = places
         self.limits = limits
         self.inside = 0
+        self.bytes_inside = 0
         self.lock = Lock()
 
-    def full(self, path: str) -> bool:
-        """Whether a POST to this path would be turned away now."""
-        return path in PREDICT_PATHS and self.inside >= self.places
+    def full(self, path: str, length: int) -> bool:
+        """Whether a POST of `length` bytes to this path would be turned away now."""
+        return path in PREDICT_PATHS and not self._fits(length)
 
-    def enter(self) -> bool:
+    def _fits(self, length: int) -> bool:
+        if self.inside == 0:
+            return True
+        return self.inside < self.places and self.bytes_inside + length <= self.places * BYTES_A_PLACE
+
+    def enter(self, length: int = 0) -> bool:
         with self.lock:
-            if self.inside >= self.places:
+            if not self._fits(length):
                 return False
             self.inside += 1
+            self.bytes_inside += length
             return True
 
-    def leave(self) -> None:
+    def leave(self, length: int = 0) -> None:
         with self.lock:
             self.inside -= 1
+            self.bytes_inside -= length
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         number = environ["breedsite.request_id"] = request_id()
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if path == "/healthz":
             return answer(start_response, "200 OK", b'{"status": "ok"}', number, head=method == "HEAD")
-        length = environ.get("CONTENT_LENGTH") or "0"
-        if not (length.isascii() and length.isdigit()):
+        stated = environ.get("CONTENT_LENGTH") or "0"
+        if not (stated.isascii() and stated.isdigit()):
             problem = document("malformed_request", "The Content-Length is not a number.", request_id=number)
             return refuse(environ, start_response, problem, number)
-        if int(length[:20]) > self.limits.of(path):
+        length = int(stated[:20])
+        if length > self.limits.of(path):
             return refuse(environ, start_response, self.limits.refusal(path, number), number)
         if method != "POST" or path not in PREDICT_PATHS:
             return self.application(environ, start_response)
-        if not self.enter():
-            drain(environ, int(length))
+        if not self.enter(length):
+            drain(environ, length)
             return refuse(
                 environ, start_response, overloaded(number), number, ("Retry-After", str(retry_after_seconds()))
             )
         try:
             return self.application(environ, start_response)  # Django has done the work when it returns
         finally:
-            self.leave()
+            self.leave(length)
 
 
 def drain(environ: "WSGIEnvironment", length: int) -> None:

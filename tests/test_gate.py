@@ -57,6 +57,28 @@ def test_no_more_come_in_than_there_are_places():
     assert ask(gate)[0] == "200 OK", "a place that is left can be taken again"
 
 
+def test_fewer_come_in_when_their_bodies_are_large():
+    inside = Inside()
+    gate = Gate(inside, places=8, limits=LIMITS)
+    large, small = 15 * 1024**2, 100_000
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, gate, CONTENT_LENGTH=str(large)) for _ in range(2)]  # of 8 x 4 MB
+        while inside.now < 2:
+            time.sleep(0.001)
+        assert gate.full("/api/predictImage", large) and not gate.full("/api/predictImage", small)
+        assert ask(gate, CONTENT_LENGTH=str(large))[0] == "503 Service Unavailable"
+        asked.append(pool.submit(ask, gate, body=b"y" * small))
+        inside.open.set()
+    assert [one.result()[0] for one in asked] == ["200 OK"] * 3
+    assert gate.inside == gate.bytes_inside == 0
+
+
+def test_one_comes_in_however_large_its_body_is():
+    inside = Inside()
+    inside.open.set()
+    assert ask(Gate(inside, places=1, limits=LIMITS), CONTENT_LENGTH=str(15 * 1024**2))[0] == "200 OK"
+
+
 def test_a_place_is_given_back_when_the_application_breaks_down():
     def broken(environ, start_response):
         raise RuntimeError
