@@ -1,0 +1,68 @@
+"""An import on the real site, whose worker's process is killed in the middle of it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.photos import write_photos
+from tests.processes import of_site
+from tests.site import FROM_OUTSIDE, ROOT, Site
+
+
+def rows(data: Path, sql: str) -> list[tuple]:
+    with sqlite3.connect(data / "breedsite.sqlite3", timeout=20) as database:
+        return database.execute(sql).fetchall()
+
+
+def until(what, *, seconds: float = 90):
+    """What it gives, once it gives something."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
+def importing(data: Path) -> list[int]:
+    """The worker's processes that have a sandbox among their children; a sandbox itself has no environment to tell."""
+    parents = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"classifier.sandbox" in (folder / "cmdline").read_bytes():
+                parents.add(int((folder / "stat").read_text().rpartition(")")[2].split()[1]))
+        except OSError:  # it has ended
+            continue
+    return sorted(parents & set(of_site(data)))
+
+
+def test_the_worker_s_child_is_killed_and_the_import_ends_all_the_same(tmp_path: Path):
+    photos = write_photos(tmp_path / "photos", count=800)
+    data = tmp_path / "var"
+    quick = {"LEASE_SECONDS": "3", "HEARTBEAT_SECONDS": "1", "RECONCILE_SECONDS": "1"}
+    with Site(data, **quick) as site:
+        site.wait_for("Ready in")
+        code = (
+            "import sys; from pathlib import Path; from trainer.models import Dataset\n"
+            "Dataset.objects.enqueue('dogs', Path(sys.argv[-1]), source_kind='server', source_name='photos')"
+        )
+        environment = {name: value for name, value in os.environ.items() if name not in FROM_OUTSIDE}
+        subprocess.run(
+            [sys.executable, "-c", f"import django; django.setup()\n{code}", str(photos)],
+            cwd=ROOT,
+            env=environment | {"DATA_DIR": str(data), "DJANGO_SETTINGS_MODULE": "breedsite.settings"},
+            check=True,
+        )
+        until(lambda: len(list((data / "datasets").rglob("*.png"))) > 50)
+        (child,) = importing(data)
+        os.kill(child, signal.SIGKILL)
+        assert rows(data, "SELECT status, folder FROM trainer_dataset") == [("importing", "")]
+        assert rows(data, "SELECT count(*) FROM trainer_photo") == [(0,)]
+        until(lambda: rows(data, "SELECT 1 FROM trainer_dataset WHERE status = 'ready'"))
+        ((attempt, folder),) = rows(data, "SELECT attempt, folder FROM trainer_dataset")
+        assert attempt == 2
+        assert rows(data, "SELECT count(*) FROM trainer_photo") == [(1600,)]
+        assert [entry.name for entry in (data / "datasets").iterdir()] == [folder]
