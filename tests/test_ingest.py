@@ -53,7 +53,7 @@ def test_folders_of_parts_are_kept(tmp_path):
     assert {(record.label, record.part) for record in found.records} == {
         (label, part) for label in ("chow", "pug") for part in ("train", "validation", "test")
     }
-    assert "train 2" in found.sentence and found.supplied_parts
+    assert ": train 2, validation 2, test 2." in found.sentence and found.supplied_parts
 
 
 def test_a_label_may_be_called_test_where_no_train_is(tmp_path):

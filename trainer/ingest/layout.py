@@ -104,7 +104,7 @@ def _by_folders(photos: Iterable[Path], title: str) -> tuple[str, dict[Path, tup
     if "train" in divided.values():
         parts = Counter(divided.values())
         sentence = "Class folders within folders of parts: " + ", ".join(
-            f"{part} {count}" for part, count in parts.items()
+            f"{part} {parts[part]}" for part in dict.fromkeys(PART_NAMES.values()) if parts[part]
         )
         return sentence + ".", {path: (path[1], part) for path, part in divided.items()}
     placed: dict[Path, tuple[str, str | None]] = {path: (path[0], None) for path in photos if len(path) == 2}
