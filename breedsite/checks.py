@@ -6,9 +6,22 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning, register
+from django.core.checks import CheckMessage, Error, Warning, register
 
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs"}
+
+
+@register
+def the_worker_has_a_process(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if settings.WORKER_SLOTS >= 1:
+        return []
+    return [
+        Error(
+            "WORKER_SLOTS is 0, and Celery takes that for one process on each core.",
+            hint="Set WORKER_SLOTS to at least 1 or leave it unset.",
+            id="breedsite.E001",
+        )
+    ]
 
 
 @register
