@@ -10,6 +10,7 @@ from typing import Any
 
 import litserve
 import numpy as np
+from fastapi import Request
 
 from classifier import artifact
 from classifier.engines.onnx import OnnxEngine
@@ -27,7 +28,7 @@ class Breeds(litserve.LitAPI):
         self.spec = artifact.read(self.folder)
         self.engine = OnnxEngine(self.folder / "model.onnx", threads=os.cpu_count() or 1)
 
-    def decode_request(self, request: Any, **_: object) -> np.ndarray:
+    def decode_request(self, request: Request, **_: object) -> np.ndarray:
         return preprocess(request["image"].file.read(), self.spec.preprocessing)
 
     def predict(self, x: np.ndarray, **_: object) -> np.ndarray:

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -78,14 +79,21 @@ def serving(
         start = time.monotonic()
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **environment}, stdout=out, stderr=subprocess.STDOUT
+                command,
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # with whatever it starts
             )
         try:
             await_first_answer(process, f"http://127.0.0.1:{port}{path}", photo, field=field, log=log)
             yield Site(f"http://127.0.0.1:{port}", process.pid, time.monotonic() - start)
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(30)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # who did not listen
 
 
 @contextlib.contextmanager
