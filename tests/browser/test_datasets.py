@@ -36,20 +36,6 @@ def archive(tmp_path: Path) -> Path:
     return write_zip(tmp_path / "dogs.zip", members)
 
 
-@pytest.fixture
-def examine(axe, complaints: list[str]):
-    """axe, whose own attempts to style what it looks at the policy refuses: they are no complaint of the page."""
-
-    def examine(page: Page) -> None:
-        before = len(complaints)
-        # The admin's links fade from one colour scheme to the other.
-        page.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
-        axe(page)
-        complaints[before:] = [text for text in complaints[before:] if "inline style" not in text]
-
-    return examine
-
-
 def work() -> threading.Thread:
     """A worker's part, beside the browser."""
 
