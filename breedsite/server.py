@@ -45,7 +45,7 @@ LINGER_SECONDS = 2.0  # a refused sender may go on sending, unheard, so that it 
 LARGE_BLOCK_BYTES = 4 * 1024**2
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 LAST_ANSWERS_SECONDS = 5.0  # for requests under way after SIGTERM
-# How long a thread may keep the interpreter while another wants it. Python's own 5 ms is longer than a forward pass: the
+# How long a thread may keep the interpreter while another wants it. Python's own 5 ms is longer than a forward pass:
 # threads that come back from one would wait for it, and cores stand idle.
 SWITCH_SECONDS = 0.0005
 

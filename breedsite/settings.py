@@ -6,6 +6,7 @@ from the environment, and a wrong one stops the start with a sentence that names
 
 import hashlib
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -51,11 +52,18 @@ def rate(name: str, default: str) -> Rate | None:
 
 
 def socket_path(name: str) -> Path:
-    """A unix socket of this data folder; in the temporary folder where its path would pass the kernel's 107 bytes."""
+    """A unix socket of this data folder; where its path would pass the kernel's 107 bytes, in a folder of our own below
+    the temporary one, which everybody may write to: nobody else may have put it there.
+    """
     path = DATA_DIR / name
     if len(os.fsencode(path)) <= 100:
         return path
-    return Path(tempfile.gettempdir()) / f"breedsite-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.sock"
+    folder = Path(tempfile.gettempdir()) / f"breedsite-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700 or not stat.S_ISDIR(found.st_mode):
+        raise ImproperlyConfigured(f"{folder} is not a private folder of this user: set DATA_DIR to a shorter path.")
+    return folder / name
 
 
 # --- where it lives and who may ask -------------------------------------------------------------------------------

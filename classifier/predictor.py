@@ -103,8 +103,8 @@ class Predictor:
         # Or that of a Sandbox, which decodes in a process of its own.
         self.preprocess: Callable[[bytes, Preprocessing], np.ndarray] = partial(preprocess.preprocess, limits=limits)
         self.max_wait_seconds = max_wait_seconds
-        # One more than there are cores, where there are several: while one waits for the interpreter the others compute.
-        # Without it, of two cores a quarter stood idle under 16 callers.
+        # One more than cores, where there are several: while one waits for the interpreter the others compute. Without
+        # it, of two cores a quarter stood idle under 16 callers.
         self._line = Line(threads + 1 if threads > 1 else 1, places)
         self._resident: Resident | None = None
 

@@ -110,7 +110,7 @@ REQUEST_ID = OpenApiParameter(
     "X-Request-ID",
     str,
     OpenApiParameter.HEADER,
-    description="Number of the request in the server's log.",
+    description="Names the request; with it a failure is found in the server's log.",
     response=True,
 )
 TOP_K = OpenApiParameter(

@@ -122,7 +122,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField(help_text="The HTTP status.")
     detail = serializers.CharField(help_text="A sentence for people: what is wrong, and what to do.")
     code = serializers.CharField(help_text="The kind of problem, for programs.")
-    request_id = serializers.CharField(help_text="Find this request in the server's log.")
+    request_id = serializers.CharField(help_text="Names this request; with it a failure is found in the server's log.")
     image = serializers.ListField(
         child=serializers.CharField(), required=False, help_text="The sentence again, where it concerns the picture."
     )

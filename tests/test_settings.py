@@ -117,3 +117,14 @@ def test_a_full_disk_leaves_no_empty_key_behind(new_folder: Path, monkeypatch: p
         settings.secret_key()
     assert list(new_folder.iterdir()) == []
     assert len(settings.secret_key()) == 64
+
+
+def test_a_path_too_long_for_a_socket_gets_a_private_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(settings, "DATA_DIR", tmp_path / ("long" * 30))
+    monkeypatch.setattr(settings.tempfile, "gettempdir", lambda: str(tmp_path))
+    socket = settings.socket_path("valkey.sock")
+    assert socket.parent.parent == tmp_path and socket.parent.stat().st_mode & 0o777 == 0o700
+    assert settings.socket_path("valkey.sock") == socket
+    socket.parent.chmod(0o777)  # as somebody else might have left it
+    with pytest.raises(ImproperlyConfigured, match="set DATA_DIR to a shorter path"):
+        settings.socket_path("valkey.sock")
