@@ -104,6 +104,18 @@ def test_what_was_changed_is_trained(admin_client):
     assert (run.name, run.recipe["epochs"], run.recipe["precision"]) == ("shapes", 5, "bfloat16")
 
 
+def test_a_form_that_is_sent_twice_starts_one_run(admin_client):
+    """R24: a double click, a reload, a browser that asks again."""
+    dataset = make_dataset()
+    key = admin_client.get(ADD).context["form"]["key"].value()
+    for _ in range(3):
+        response = admin_client.post(ADD, answers(dataset=dataset.pk, key=key))
+    run = TrainingRun.objects.get()
+    assert response.url == page("change", run) and str(run.key) == str(key)
+    admin_client.post(ADD, answers(dataset=dataset.pk, key=admin_client.get(ADD).context["form"]["key"].value()))
+    assert TrainingRun.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 from django.forms import BoundField
@@ -41,6 +42,7 @@ class RunForm(forms.Form):
     name = forms.CharField(
         max_length=64, validators=[NAME], required=False, help_text="Of the version that comes of it: the dataset's."
     )
+    key = forms.UUIDField(widget=forms.HiddenInput, required=False, initial=uuid4)  # pressed twice, it starts one run
     preset = forms.ChoiceField(choices=[(name, name) for name in PRESETS], widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **options: Any) -> None:

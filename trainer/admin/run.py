@@ -127,6 +127,7 @@ class TrainingRunAdmin(admin.ModelAdmin):
                 form.recipe,
                 name=form.cleaned_data["name"] or dataset.name,
                 preset=chosen,
+                key=form.cleaned_data["key"],
                 created_by=request.user,
             )
             self.log_addition(request, run, "Started.")

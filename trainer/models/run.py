@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
 from django.core.validators import RegexValidator
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -23,13 +24,19 @@ HELD = ("running", "stopping")
 
 
 class TrainingRunQuerySet(JobQuerySet["TrainingRun"]):
-    def start(self, dataset: Dataset, recipe: Recipe, *, name: str, **fields: Any) -> TrainingRun:
-        """A new run in the queue; a worker is rung for after the commit."""
-        with transaction.atomic():
-            run = self.create(
-                dataset=dataset, fingerprint=dataset.fingerprint, recipe=recipe.as_dict(), name=name, **fields
-            )
-            transaction.on_commit(TrainingRun.ring)
+    def start(
+        self, dataset: Dataset, recipe: Recipe, *, name: str, key: UUID | None = None, **fields: Any
+    ) -> TrainingRun:
+        """A new run in the queue; a worker is rung for after the commit. Twice with the same `key` is one run."""
+        values = {"dataset": dataset, "fingerprint": dataset.fingerprint, "recipe": recipe.as_dict(), "name": name}
+        try:
+            with transaction.atomic():
+                run = self.create(key=key, **values, **fields)
+                transaction.on_commit(TrainingRun.ring)
+        except IntegrityError:
+            if key is None or (started := self.filter(key=key).first()) is None:
+                raise
+            return started
         return run
 
 
@@ -57,6 +64,7 @@ class TrainingRun(Job):
     dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="runs")
     fingerprint = models.CharField(max_length=64, help_text="of the dataset, as it was trained on")
     preset = models.CharField(max_length=64, blank=True)
+    key = models.UUIDField(null=True, unique=True, editable=False)  # of the form that started it
     recipe = models.JSONField(help_text="every hyperparameter")
     parent = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="children")
     version = models.ForeignKey(ModelVersion, models.SET_NULL, null=True, blank=True, related_name="runs")
