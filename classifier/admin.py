@@ -140,9 +140,26 @@ def card(version: ModelVersion) -> dict[str, Any]:
         "record": [
             (key.replace("_", " "), shown(value))
             for key, value in spec.origin.items()
-            if key not in SHOWN_APART and value is not None
+            if key not in SHOWN_APART and value is not None and not isinstance(value, dict | list)
+        ],
+        "long_record": [
+            (key.replace("_", " "), lines(value))
+            for key, value in spec.origin.items()
+            if key not in SHOWN_APART and value and isinstance(value, dict | list)
         ],
     }
+
+
+def lines(value: dict[str, Any] | list[Any]) -> list[tuple[str, str]]:
+    """What a table shows of a value with parts: one line a key, or one a number with all that it holds."""
+    if isinstance(value, dict):
+        return [(str(key).replace("_", " "), shown(part)) for key, part in value.items()]
+    return [
+        (str(number), ", ".join(f"{key.replace('_', ' ')} {shown(part)}" for key, part in entry.items()))
+        if isinstance(entry, dict)
+        else (str(number), shown(entry))
+        for number, entry in enumerate(value, 1)
+    ]
 
 
 def measured(spec: Spec) -> list[tuple[str, str]]:

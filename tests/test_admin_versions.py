@@ -4,6 +4,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
+from classifier.admin import lines
 from classifier.models import ModelVersion
 from tests.artifacts import make_artifact, make_spec
 
@@ -151,3 +152,8 @@ def test_activating_without_the_token_of_the_page_is_refused(active_version, sec
 def test_a_version_that_does_not_exist_is_not_found(admin_client, active_version, number):
     response = admin_client.post(f"{LIST}{number}/activate/")
     assert response.status_code == 404
+
+
+def test_a_record_with_parts_is_shown_line_by_line():
+    assert lines({"image_size": 160, "optimizer": "adamw"}) == [("image size", "160"), ("optimizer", "adamw")]
+    assert lines([{"number": 1, "loss": 0.5}, "done"]) == [("1", "number 1, loss 0.5"), ("2", "done")]

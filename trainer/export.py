@@ -4,6 +4,7 @@ The graph has the input "image" (B, 3, H, W) and the outputs "logits" (B, K) and
 (B, C, h, w), the last feature map. ONNX Runtime is compared with torch before anything is written.
 """
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from classifier.preprocess import Preprocessing
 from classifier.spec import Golden
 
 GOLDEN_SEEDS = (1, 2, 3)
+
+logging.getLogger("onnx_ir").setLevel(logging.WARNING)  # it tells every constant that it joins: the end of each log
 
 
 class ExportError(RuntimeError):
