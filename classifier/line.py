@@ -37,14 +37,13 @@ class Line:
             if self.inside >= self.room:
                 raise LineFull
             self.inside += 1
+            future = self._pool.submit(work)  # within the lock, so that who came first is first
         try:
-            future = self._pool.submit(work)
-            try:
-                return future.result(timeout=max_wait_seconds)
-            except TimeoutError:
-                if future.cancel():
-                    raise LineFull from None
-                return future.result()  # it has begun, or the error is its own
+            return future.result(timeout=max_wait_seconds)
+        except TimeoutError:
+            if future.cancel():
+                raise LineFull from None
+            return future.result()  # it has begun, or the error is its own
         finally:
             with self._lock:
                 self.inside -= 1

@@ -320,8 +320,8 @@ def command(run: TrainingRun) -> str:
     """What trains the same again, from the start."""
     words = ["manage.py", "train", "--dataset", str(run.dataset), "--name", run.name]
     words += ["--preset", run.preset] if run.preset else []
-    for name, value in run.changes.items():
-        words += ["--set", f"{name}={value}"]
+    for name in sorted(run.changes):  # PostgreSQL keeps no order
+        words += ["--set", f"{name}={run.changes[name]}"]
     return shlex.join(words)
 
 
