@@ -60,3 +60,8 @@ def test_a_graph_that_answers_otherwise_is_refused(net, files):
     other = catalogue.create({"name": NAME, "head": {"kind": "linear"}}, label_count=4)
     with pytest.raises(ExportError, match="off by"):
         compare(files["model.onnx"], golden(other, SMALL), SMALL)
+
+
+def test_the_graph_says_nothing_of_the_machine_that_made_it(files):
+    graph = files["model.onnx"].read_bytes()
+    assert b"site-packages" not in graph and b".py" not in graph

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,16 @@ def write_onnx(net: nn.Module, feature_layer: str | None, side: int, file: Path)
             dynamic_shapes=({0: batch},),
             **options,
         )
+    forget_origin(file)
+
+
+def forget_origin(file: Path) -> None:
+    """Take the exporter's notes out of the graph: each node's holds the stack that made it, with this machine's paths."""
+    model = onnx.load(file)
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    onnx.save(model, file)
 
 
 def golden(net: nn.Module, preprocessing: Preprocessing) -> tuple[Golden, ...]:
