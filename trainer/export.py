@@ -88,7 +88,7 @@ def write_onnx(net: nn.Module, feature_layer: str | None, side: int, file: Path)
 
 
 def forget_origin(file: Path) -> None:
-    """Take the exporter's notes out of the graph: each node's holds the stack that made it, with this machine's paths."""
+    """Take the exporter's notes out of the graph: each node has the stack that made it, with this machine's paths."""
     model = onnx.load(file)
     for node in model.graph.node:
         node.ClearField("metadata_props")
