@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import gone, running
-from tests.site import ROOT, Site
+from tests.site import FROM_OUTSIDE, ROOT, Site
 
 pytestmark = pytest.mark.timeout(400)
 QUICK = {"RECONCILE_SECONDS": "1", "LEASE_SECONDS": "6", "HEARTBEAT_SECONDS": "1"}
@@ -23,7 +23,8 @@ def shell(data: Path, code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", f"import django; django.setup(); {code}"],
         cwd=ROOT,
-        env=os.environ | {"DATA_DIR": str(data), "DJANGO_SETTINGS_MODULE": "breedsite.settings"},
+        env={name: value for name, value in os.environ.items() if name not in FROM_OUTSIDE}
+        | {"DATA_DIR": str(data), "DJANGO_SETTINGS_MODULE": "breedsite.settings"},
         capture_output=True,
         text=True,
     )

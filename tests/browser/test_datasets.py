@@ -65,6 +65,7 @@ def grid(admin: Page, live_server, tmp_path: Path) -> Page:
     admin.set_viewport_size({"width": 1280, "height": 800})
     admin.goto(f"{live_server.url}/admin/trainer/dataset/{Dataset.objects.get().pk}/change/")
     admin.get_by_role("link", name="Look at the photos").click()
+    admin.wait_for_url("**/photos/")  # and its scripts: a key pressed before them is lost
     return admin
 
 
@@ -110,11 +111,9 @@ def test_photos_are_relabelled_and_left_out_by_keys_alone(grid: Page, examine):
 
 
 def test_all_changes_can_be_discarded(grid: Page):
-    grid.locator("#photos li").first.focus()
-    for _ in range(3):
-        grid.keyboard.press("x")
-        grid.keyboard.press("ArrowDown")
-    expect(grid.locator("#changes-words")).to_have_text("3 photos are changed.")
+    for number, words in enumerate(("1 photo is changed.", "2 photos are changed.", "3 photos are changed.")):
+        grid.locator("#photos li").nth(number).press("x")
+        expect(grid.locator("#changes-words")).to_have_text(words)
     grid.get_by_role("button", name="Undo").click()
     expect(grid.locator("#changes-words")).to_have_text("2 photos are changed.")
     grid.get_by_role("button", name="Discard all").click()
