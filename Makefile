@@ -6,7 +6,7 @@ TESTS ?= -n auto --maxprocesses 8
 BIN := $(VENV)/bin
 BOOTSTRAP = $(PYTHON) -m breedsite.bootstrap $(VENV)
 
-.PHONY: run test check bench format python
+.PHONY: run test check bench chaos format python
 
 run: python
 	@$(BOOTSTRAP) requirements.txt -- -m breedsite.up
@@ -26,6 +26,11 @@ bench: python
 	@$(BOOTSTRAP) requirements-dev.txt
 	@test -n "$(PHOTOS)" || { echo "Name a folder of real photos: make bench PHOTOS=/path/to/photos" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.serve --photos "$(PHOTOS)" --rounds $(or $(ROUNDS),5)
+
+# CHAOS says which parts, and how often: CHAOS="kills --kills 100". All parts take about half an hour on two cores.
+chaos: python
+	@$(BOOTSTRAP) requirements-dev.txt
+	$(BIN)/python -m benchmarks.chaos $(CHAOS)
 
 format: python
 	@$(BOOTSTRAP) requirements-dev.txt

@@ -22,11 +22,10 @@ from benchmarks.site import ROOT, Site, free_port, serving, site
 CONCURRENCIES = (1, 16)
 
 
-def peer_python(environment: Path) -> Path:
+def peer_python(environment: Path, requirements: Path = ROOT / "benchmarks" / "requirements-peers.txt") -> Path:
     """The interpreter of the peers' own environment, made where it is missing."""
     python = environment / "bin" / "python"
     stamp = environment / "installed"
-    requirements = ROOT / "benchmarks" / "requirements-peers.txt"
     if not stamp.exists() or stamp.read_text() != requirements.read_text():
         venv.create(environment, with_pip=True, clear=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(requirements)], check=True)

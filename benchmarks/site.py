@@ -32,10 +32,14 @@ class Site:
         return f"{self.url}/api/predictImage"
 
     def memory_mib(self) -> float:
-        """The proportional set size of the web process in MiB (Linux)."""
-        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{self.pid}/smaps_rollup").read_text(), re.MULTILINE)
-        assert found
-        return int(found.group(1)) / 1024
+        """The proportional set size of the web processes together in MiB (Linux)."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        total = 0
+        for pid in (self.pid, *children):
+            found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+            assert found
+            total += int(found.group(1))
+        return total / 1024
 
 
 def free_port() -> int:

@@ -27,7 +27,7 @@ def the_worker_has_a_process(app_configs: Sequence[AppConfig] | None, **kwargs: 
 @register
 def sqlite_lies_on_a_disk_of_this_machine(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     database = settings.DATABASES["default"]
-    if database["ENGINE"] != "django.db.backends.sqlite3":
+    if database["ENGINE"] != "breedsite.sqlite":
         return []
     kind = file_system(Path(database["NAME"]), mounts())
     if kind not in NETWORK:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import warnings
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +46,13 @@ class Environment(environ.Env):
                 f"{var} is not the address of a database: write something like postgres://name:password@host:5432/breeds."
             )
         return found
+
+    def matching(self, var: str, *, default: str, pattern: str, hint: str) -> str:
+        """One of the words that the pattern describes; the hint names them."""
+        text: str = self.str(var, default="") or default
+        if not re.fullmatch(pattern, text):
+            raise ImproperlyConfigured(f"{var} is set to {text!r}: write {hint}.")
+        return text
 
     def address(self, var: str, *, default: str, kinds: tuple[str, ...]) -> str:
         """The address of a server, `kind://...`; it may hold a password, so the sentence does not repeat it."""

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 from django.core.cache import cache
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 from classifier.api import predictor
 from classifier.artifact import ArtifactError, verify_golden
 
+QUEUE_SECONDS = 5.0
 FRESH_SECONDS = 1.0  # /readyz is not throttled: however often it is asked, it looks once in this time
 
 
@@ -32,32 +34,41 @@ def readyz(request: HttpRequest) -> JsonResponse:
     return JsonResponse(body, status=200 if ready else 503, headers={"Cache-Control": "no-store"})
 
 
-class Look:
-    """The last look, for FRESH_SECONDS."""
+T = TypeVar("T")
 
-    def __init__(self) -> None:
+
+class Recent(Generic[T]):
+    """What `ask` answered, for so many seconds: it is asked once in that time, however many want to know."""
+
+    def __init__(self, ask: Callable[[], T], seconds: float) -> None:
+        self.ask = ask
+        self.seconds = seconds
         self.lock = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
-        self.states: dict[str, str] = {}
-        self.at = -FRESH_SECONDS
+        self.answer: T | None = None
+        self.at = -self.seconds
 
-    def __call__(self) -> dict[str, str]:
+    def __call__(self) -> T:
         with self.lock:
-            if time.monotonic() - self.at >= FRESH_SECONDS:
-                self.states = {
-                    "database": database(),
-                    "migrations": migrations(),
-                    "model": model(),
-                    "cache": cache_state(),
-                    "broker": broker(),
-                }
+            if self.answer is None or time.monotonic() - self.at >= self.seconds:
+                self.answer = self.ask()
                 self.at = time.monotonic()
-            return self.states
+            return self.answer
 
 
-look = Look()
+def states() -> dict[str, str]:
+    return {
+        "database": database(),
+        "migrations": migrations(),
+        "model": model(),
+        "cache": cache_state(),
+        "broker": broker(),
+    }
+
+
+look = Recent(states, FRESH_SECONDS)
 
 
 def database() -> str:
@@ -107,4 +118,5 @@ def broker() -> str:
     return "ok"
 
 
+queue_state = Recent(broker, QUEUE_SECONDS)  # for pages: "ok" or "unreachable"
 QUICK: dict[str, Any] = {"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 1}

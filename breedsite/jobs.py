@@ -25,9 +25,11 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from breedsite.celery import app
 from breedsite.models import Worker
+from classifier import crash
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class JobQuerySet(models.QuerySet[J]):
             except IntegrityError:
                 return None
             if won:
+                crash.here("after_claim")
                 return self.model._base_manager.get(pk=pk)
         return None
 
@@ -132,9 +135,10 @@ class Job(models.Model):
     @classmethod
     def ring(cls) -> bool:
         """Tell a worker that there is work. False where the broker does not answer: the reconciler rings again."""
+        crash.here("before_ring")
         try:
             app.send_task(cls.TASK, retry=False, expires=settings.RECONCILE_SECONDS)
-        except OperationalError as error:
+        except (OperationalError, RedisError) as error:  # RedisError: it answers, but takes nothing, for want of room
             log.warning("The broker does not answer (%s); %s will be rung for again.", error, cls._meta.verbose_name)
             return False
         return True
@@ -142,6 +146,10 @@ class Job(models.Model):
     @classmethod
     def wake(cls) -> None:
         """Put those into the queue again whose obstacle is gone. Most kinds wait for nothing."""
+
+    @classmethod
+    def tidy(cls) -> None:
+        """Remove what the dead could not. Most kinds leave nothing behind."""
 
     @property
     def place(self) -> int | None:
@@ -188,11 +196,19 @@ class Job(models.Model):
     def died(self, reason: str) -> bool:
         """Its process has died: wait again after a pause, or fail with the reason after so many deaths without
         progress. False when the row is no longer ours."""
-        if self.deaths + 1 >= MAX_DEATHS and not self.stop_requested:
-            return self.finish(self.FAILED, f"It died {MAX_DEATHS} times. {reason}", deaths=MAX_DEATHS)
+        if self.dies_for_good:
+            return self.finish(self.FAILED, self.last_words(reason), deaths=MAX_DEATHS)
         pause = settings.BACKOFF_SECONDS[min(self.deaths, len(settings.BACKOFF_SECONDS) - 1)]
         log.warning("%s died and waits %s seconds: %s", self, pause, reason)
         return self.give_back(deaths=self.deaths + 1, due_at=timezone.now() + timedelta(seconds=pause))
+
+    @property
+    def dies_for_good(self) -> bool:
+        """Whether the next death is the last."""
+        return self.deaths + 1 >= MAX_DEATHS and not self.stop_requested
+
+    def last_words(self, reason: str) -> str:
+        return f"It died {MAX_DEATHS} times. {reason}"
 
     def _change(self, **changes: Any) -> bool:
         """One UPDATE that needs our token and a status in which somebody holds the row."""
@@ -216,11 +232,13 @@ def kinds() -> list[type[Job]]:
 
 
 def reconcile() -> None:
-    """Take back what silent processes hold, and ring for what is due."""
+    """Take back what silent processes hold, ring for what is due, and clean up."""
     for kind in kinds():
         rows: JobQuerySet[Any] = JobQuerySet(kind)
         rows.take_back(settings.LEASE_SECONDS)
+        crash.here("after_take_back")
         kind.wake()
+        kind.tidy()
         if rows.due().exists():
             kind.ring()
 
@@ -235,11 +253,16 @@ class Reconciler(threading.Thread):
         self._leaving = threading.Event()
 
     def run(self) -> None:
+        away = False
         while True:
             try:
                 Worker.objects.beat()
+                if away:  # nobody could beat: the living first have the time to
+                    self._leaving.wait(2 * settings.HEARTBEAT_SECONDS)
                 reconcile()
-            except DatabaseError as error:
+                away = False
+            except (DatabaseError, OSError) as error:
+                away = True
                 log.warning("The jobs cannot be looked at now: %s", error)
             finally:
                 connection.close()

@@ -6,6 +6,7 @@ started them, and a process without other threads may safely run code between fo
 
 import collections
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -253,7 +254,10 @@ class Launcher:
     def _print(self, line: str) -> None:
         try:
             print(line, file=self.out, flush=True)
-        except OSError:  # the reader of our output is gone (`make run | head`): the site need not end for that
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # this line is lost; the next one may find room again
+                return
+            # The reader of our output is gone (`make run | head`): the site need not end for that.
             self.out = Path(os.devnull).open("w")  # noqa: SIM115
 
 

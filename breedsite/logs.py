@@ -20,7 +20,7 @@ class Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         request = getattr(record, "request", None)
-        number = getattr(request, "META", {}).get("breedsite.request_id")
+        number = getattr(record, "number", None) or getattr(request, "META", {}).get("breedsite.request_id")
         record.request_id = f" [{number}]" if number else ""
         if record.name.startswith("django.security."):
             # Anybody can ask with a wrong Host: that is worth a line, and no traceback of Django's own check.

@@ -162,16 +162,18 @@ TEMPLATES = [
 # --- data ---------------------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'breedsite.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["ENGINE"] = "breedsite.sqlite"  # Django's, with a line before the write lock
     # IMMEDIATE with WAL: without them half of all writes of four processes fail with "database is locked".
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,  # seconds
-        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL",
+        # A slow reader lets the log of writes grow; once it is written back, it shrinks to so many bytes.
+        "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA journal_size_limit=16777216",
     }
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}  # a database in memory has other locks
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-    DATABASES["default"]["CONN_MAX_AGE"] = 60  # seconds
+    # No CONN_MAX_AGE: each thread would keep a connection, and there are more of them than PostgreSQL lets in.
     # A server that does not even refuse would hold a thread for minutes.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)  # seconds
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]  # nothing is written to disk
@@ -188,19 +190,29 @@ CACHES = {
 VERSIONS_DIR = DATA_DIR / "versions"
 DATASETS_DIR = DATA_DIR / "datasets"
 RUNS_DIR = DATA_DIR / "runs"  # logs and checkpoints of trainings
+SETS_DIR = DATA_DIR / "sets"  # files of sets that everybody knows, once they were downloaded
 UPLOADS_DIR = DATA_DIR / "uploads"  # zips of photos on their way into a dataset
+FEATURES_DIR = Path(env.str("FEATURES_DIR", default=str(DATA_DIR / "features"))).expanduser().resolve()
+FEATURE_CACHE_BYTES = env.int("FEATURE_CACHE_BYTES", default=2 * 1024**3)  # of what frozen backbones saw, kept there
 DATASETS_SOURCE_DIRS = [  # whose folders and zips the admin may import
     Path(folder).expanduser().resolve() for folder in env.list("DATASETS_SOURCE_DIRS", default=[])
 ]
 _weights = env.str("WEIGHTS_DIR", default="")
 WEIGHTS_DIR = Path(_weights).expanduser().resolve() if _weights else None  # published weights, for want of a network
 
+# --- training ---------------------------------------------------------------------------------------------------
+TORCH_DEVICE = env.matching(
+    "TORCH_DEVICE", default="auto", pattern=r"auto|cpu|cuda(:\d{1,3})?", hint="auto, cpu, cuda or one such as cuda:0"
+)
+
 # --- predicting ---------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=10 * 1024**2)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_IMAGE_BYTES * 3 // 2  # a photo in base64; the gate allows every other path less
+WEB_PROCESSES = env.int("WEB_PROCESSES", default=min(CORES, 4))  # Python in one of them runs on one core at a time
 PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # of a lonely request, or one each of several
-PREDICT_QUEUE = env.int("PREDICT_QUEUE", default=16 * CORES)  # requests that may wait, beyond those the answer is 503
+# Requests that may wait in each web process; beyond those the answer is 503.
+PREDICT_QUEUE = env.int("PREDICT_QUEUE", default=-(-16 * CORES // max(WEB_PROCESSES, 1)))
 PREDICT_WAIT_SECONDS = env.float("PREDICT_WAIT_SECONDS", default=2.0)  # in the queue, at most
 VERSION_POLL_SECONDS = env.float("VERSION_POLL_SECONDS", default=1.0)  # how often the active version is looked up
 
@@ -216,8 +228,11 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Nobody asks a worker anything by its name, and on RabbitMQ a second one of the same machine could not start.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 WORKER_SLOTS = env.int("WORKER_SLOTS", default=2)  # processes of the worker that `manage.py up` starts
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever: by itself the worker gives up after an hour or so
 HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=15.0)  # how often who works on a job says that it lives
 LEASE_SECONDS = env.float("LEASE_SECONDS", default=75.0)  # of silence, after which a job is taken back
 RECONCILE_SECONDS = env.float("RECONCILE_SECONDS", default=30.0)  # how often the worker looks for forgotten jobs

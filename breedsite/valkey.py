@@ -33,15 +33,16 @@ def find_server() -> Path:
 def command(server: Path, address: Path, folder: Path) -> list[str]:
     """How the server is started: listening on the unix socket `address` alone, its data in `folder`.
 
-    Every write is appended to a file, so that what is queued outlives a kill -9; a socket file left behind by one is
-    removed by the server itself. The snapshot (`save`) is off: it would fork a copy of everything for nothing.
+    It writes nothing to the disk. What it holds may be lost: doorbells, which the reconciler rings again, and counts of
+    the last minute. With a file of its own a full disk would stop it: it then refuses every write and every PING
+    (MISCONF), which ends the worker. A socket file left behind by a kill -9 is removed by the server itself.
     """
     options = {
         "port": "0",
         "unixsocket": str(address),
         "unixsocketperm": "700",
         "dir": str(folder),
-        "appendonly": "yes",
+        "appendonly": "no",
         "save": "",
         "daemonize": "no",
         "loglevel": "warning",

@@ -6,14 +6,16 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from classifier import evaluation, evidence
 from classifier.artifact import ArtifactError
-from classifier.labels import display_name
 from classifier.models import ModelVersion
-from classifier.spec import Rate, Spec
+from classifier.quality import Rate, in_words, percent
+from classifier.spec import Spec
+from classifier.tables import as_csv
 
 ACTIVATE = "classifier.activate_modelversion"
 SHOWN_APART = {"data", "intended_use", "not_for", "license", "backbone_has_seen_the_photos"}  # of `origin`
@@ -34,16 +36,19 @@ class ModelVersionAdmin(admin.ModelAdmin):
 
     @admin.display(description="right on its test photos")
     def measured(self, version: ModelVersion) -> str:
-        quality = version.spec["quality"]
-        return in_words(Rate(quality["n"], **without_value(quality["top1"]))) if quality else "not measured"
+        try:
+            quality = version.spec["quality"]
+            return in_words(Rate(quality["n"], **without_value(quality["top1"]))) if quality else "not measured"
+        except (KeyError, TypeError, AttributeError):  # the row is damaged
+            return "cannot be read"
 
     @admin.display(description="labels")
-    def label_count(self, version: ModelVersion) -> int:
-        return len(version.spec["labels"])
+    def label_count(self, version: ModelVersion) -> int | None:
+        return len(version.spec["labels"]) if "labels" in version.spec else None
 
     @admin.display(description="trouble", empty_value="")
     def trouble(self, version: ModelVersion) -> str:
-        return version.failure
+        return version.failure or ("" if version.path.is_dir() else "damaged: its folder is missing")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -63,7 +68,12 @@ class ModelVersionAdmin(admin.ModelAdmin):
             self.admin_site.admin_view(self.activate_view),
             name="classifier_modelversion_activate",
         )
-        return [activate, *super().get_urls()]
+        figures = path(
+            "<path:object_id>/figures/<slug:table>/",
+            self.admin_site.admin_view(self.figures_view),
+            name="classifier_modelversion_figures",
+        )
+        return [activate, figures, *super().get_urls()]
 
     def render_change_form(
         self,
@@ -77,6 +87,27 @@ class ModelVersionAdmin(admin.ModelAdmin):
         if obj is not None:
             context |= {"version": obj, "may_activate": request.user.has_perm(ACTIVATE)} | card(obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def figures_view(self, request: HttpRequest, object_id: str, table: str) -> HttpResponse:
+        """What was measured of a version: `labels` and `pairs` as CSV, `all` as JSON."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        version = self.get_object(request, unquote(object_id))
+        quality = version.card.quality if version else None
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        if version is None or quality is None or table not in ("all", *evaluation.TABLES):
+            raise Http404
+        if table == "all":
+            document = {"version": str(version), "digest": version.digest, "quality": quality.as_dict()}
+            response: HttpResponse = JsonResponse(document, json_dumps_params={"indent": 1, "ensure_ascii": False})
+        else:
+            header, lines = evaluation.TABLES[table]
+            response = HttpResponse(as_csv(header, lines(quality)), content_type="text/csv; charset=utf-8")
+        ending = "json" if table == "all" else "csv"
+        name = f"{version.name}-{version.number}-{table}.{ending}"
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
 
     def activate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """GET asks once, POST does it."""
@@ -114,15 +145,6 @@ def without_value(rate: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in rate.items() if key != "value"}
 
 
-def in_words(rate: Rate) -> str:
-    """88.1 % of 900 (86.0 to 90.1)"""
-    return f"{percent(rate.value)} % of {rate.n} ({percent(rate.low)} to {percent(rate.high)})"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
 def card(version: ModelVersion) -> dict[str, Any]:
     """What the page of a version says, ready to be shown."""
     try:
@@ -136,7 +158,7 @@ def card(version: ModelVersion) -> dict[str, Any]:
         "unsure_below": percent(spec.calibration.unsure_below),
         "off_before": percent(spec.calibration.ece_before),
         "off_after": percent(spec.calibration.ece_after),
-        "labels": most_wrong_first(spec),
+        "evaluation": evaluation.page(spec, evidence.photos_of(version.digest)) if spec.quality else None,
         "record": [
             (key.replace("_", " "), shown(value))
             for key, value in spec.origin.items()
@@ -168,23 +190,6 @@ def measured(spec: Spec) -> list[tuple[str, str]]:
     return [
         ("the first answer is right", in_words(spec.quality.top1)),
         ("the right one is among the first five", in_words(spec.quality.top5)),
-    ]
-
-
-def most_wrong_first(spec: Spec) -> list[dict[str, Any]]:
-    """The labels that are right least often come first, for there the next photos are needed."""
-    if spec.quality is None:
-        return []
-    rates = sorted(spec.quality.per_label.items(), key=lambda item: (item[1].value, item[0]))
-    return [
-        {
-            "name": display_name(label),
-            "rate": rate,
-            "share": percent(rate.value),
-            "low": percent(rate.low),
-            "high": percent(rate.high),
-        }
-        for label, rate in rates
     ]
 
 

@@ -100,10 +100,14 @@ class Docs(SpectacularSwaggerSplitView):
     url_name = "schema"
 
 
+def config() -> ClassifierConfig:
+    found = apps.get_app_config("classifier")
+    assert isinstance(found, ClassifierConfig)
+    return found
+
+
 def predictor() -> Predictor:
-    config = apps.get_app_config("classifier")
-    assert isinstance(config, ClassifierConfig)
-    return config.predictor
+    return config().predictor
 
 
 def photo(request: Request) -> tuple[bytes, int]:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
 
+from classifier import examples
 from classifier.guard import Limits
 from classifier.predictor import Identity, Predictor
 from classifier.watcher import Target, Unreachable, Watcher
@@ -35,6 +36,8 @@ class ClassifierConfig(AppConfig):
 
         self._lock = threading.Lock()
         self._watcher: Watcher | None = None
+        self.examples: list[examples.Example] = []  # of the version that answers, as the watcher last saw them
+        self._examples_known = True
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
@@ -58,6 +61,7 @@ class ClassifierConfig(AppConfig):
                     predictor,
                     look=active_target,
                     report=keep_failure,
+                    seen=self.gather_examples,
                     rest=close_old_connections,
                     end=lambda: connection.close(),  # looked up in the thread that calls: each thread has its own
                     seconds=settings.VERSION_POLL_SECONDS,
@@ -75,6 +79,18 @@ class ClassifierConfig(AppConfig):
                 self._watcher.stop()
                 self._watcher.predictor.close()
             self._watcher = None
+            self.examples = []
+
+    def gather_examples(self, version: Identity | None) -> None:
+        """Ask for the examples of this version, so that no page has to. They stay while the database is away."""
+        try:
+            self.examples = [one for source in examples.sources for one in source(version.digest)] if version else []
+        except DatabaseError as error:
+            if self._examples_known:
+                log.warning("The example pictures cannot be looked up, those of before stay: %s", error)
+            self._examples_known = False
+        else:
+            self._examples_known = True
 
 
 def make_predictor() -> Predictor:
@@ -82,6 +98,7 @@ def make_predictor() -> Predictor:
         threads=settings.PREDICT_THREADS,
         places=settings.PREDICT_QUEUE,
         max_wait_seconds=settings.PREDICT_WAIT_SECONDS,
+        processes=settings.WEB_PROCESSES,
         limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES),
     )
 

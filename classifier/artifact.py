@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from classifier import preprocess, tensors
+from classifier import crash, preprocess, tensors
 from classifier.engines.onnx import EngineError, OnnxEngine
 from classifier.preprocess import Preprocessing
 from classifier.spec import FILES, MAX_FILE_BYTES, ArtifactError, File, Spec
@@ -222,6 +222,7 @@ def write(folder: Path, spec: Spec, files: Mapping[str, Path]) -> str:
         for name, source in files.items():
             flushed_copy(source, place / name)
             entries[name] = File(sha256(place / name), (place / name).stat().st_size)
+        crash.here("in_artifact_write")
         weights = "weights.safetensors"
         try:
             contents = tensors.read_header(place / weights)
@@ -245,6 +246,7 @@ def copy(source: Path, destination: Path) -> Spec:
         for name in ("spec.json", *FILES):
             regular_size(source / name)
             flushed_copy(source / name, place / name)
+        crash.here("in_version_copy")
         return verify(place)
 
 
@@ -262,7 +264,9 @@ def appearing(folder: Path) -> Iterator[Path]:
     try:
         yield place
         flush_folder(place)
+        crash.here("before_artifact_rename")
         place.rename(folder)
+        crash.here("after_artifact_rename")
     except BaseException as error:
         shutil.rmtree(place, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another was quicker

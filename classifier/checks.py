@@ -10,6 +10,7 @@ from django.db import Error as DatabaseError
 
 LEAST = {  # setting -> the least value that makes sense
     "MAX_IMAGE_BYTES": 1,
+    "WEB_PROCESSES": 1,
     "PREDICT_THREADS": 1,
     "PREDICT_QUEUE": 1,
     "PREDICT_WAIT_SECONDS": 0.01,

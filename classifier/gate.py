@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from classifier.problems import PROBLEMS, document, written
+from classifier.refusals import noted
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -132,6 +133,7 @@ def refuse(
     *headers: tuple[str, str],
 ) -> list[bytes]:
     status = PROBLEMS[str(problem["code"])][0]
+    noted(status, environ.get("PATH_INFO", ""), number)
     media_type, content = written(problem, path=environ.get("PATH_INFO", ""), accept=environ.get("HTTP_ACCEPT", ""))
     return answer(start_response, f"{status} {REASONS[status]}", content, number, *headers, media_type=media_type)
 

@@ -11,7 +11,7 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
-from classifier import artifact
+from classifier import artifact, crash
 from classifier.artifact import AlreadyThere, ArtifactError
 from classifier.spec import Spec
 
@@ -53,7 +53,10 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         spec = artifact.verify(place)
         if artifact.digest(place) != digest:
             raise ArtifactError(f"spec.json in {folder} is not the one that was to be installed")
-        return self.register(spec, digest=digest, folder=folder)
+        crash.here("before_version_row")
+        version = self.register(spec, digest=digest, folder=folder)
+        crash.here("after_version_row")
+        return version
 
     def register(self, spec: Spec, *, digest: str, folder: str) -> ModelVersion:
         """The row of an installed folder. Of several at once that choose a number one wins, the others choose again."""

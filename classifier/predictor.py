@@ -94,10 +94,13 @@ class Predictor:
     """Answers for one process, from any number of threads.
 
     `threads` is how many processor threads they take, all for a lonely request or one each for several; `places` is how
-    many may wait in front of them in the order of their arrival, none longer than `max_wait_seconds`.
+    many may wait in front of them in the order of their arrival, none longer than `max_wait_seconds`. `processes` like
+    this one share the cores.
     """
 
-    def __init__(self, *, threads: int, places: int, max_wait_seconds: float, limits: Limits = Limits()) -> None:
+    def __init__(
+        self, *, threads: int, places: int, max_wait_seconds: float, processes: int = 1, limits: Limits = Limits()
+    ) -> None:
         self.threads = threads
         self.limits = limits
         # Or that of a Sandbox, which decodes in a process of its own.
@@ -105,7 +108,7 @@ class Predictor:
         self.max_wait_seconds = max_wait_seconds
         # One more than cores, where there are several: while one waits for the interpreter the others compute. Without
         # it, of two cores a quarter stood idle under 16 callers.
-        self._line = Line(threads + 1 if threads > 1 else 1, places)
+        self._line = Line(-(-threads // processes) + 1 if threads > 1 else 1, places)
         self._resident: Resident | None = None
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 from classifier.architectures import KNOWN
 from classifier.fields import ArtifactError, Fields
 from classifier.preprocess import Preprocessing
+from classifier.quality import Quality
 
 FORMAT = 1  # the number of this layout; a reader refuses every other
 FILES = ("model.onnx", "weights.safetensors")  # beside spec.json
@@ -45,83 +46,6 @@ class Calibration:
 
     def as_dict(self) -> dict[str, Any]:
         return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How many of n were right, with the 95 % Wilson interval."""
-
-    n: int
-    correct: int
-    low: float  # 0..1
-    high: float
-
-    @property
-    def value(self) -> float:
-        return self.correct / self.n
-
-    @classmethod
-    def from_fields(cls, fields: Fields, n: int) -> "Rate":
-        rate = cls(
-            n=n,
-            correct=fields.integer("correct", 0, n),
-            low=fields.number("low", 0, 1),
-            high=fields.number("high", 0, 1),
-        )
-        if not rate.low - 1e-9 <= rate.value <= rate.high + 1e-9:
-            raise fields.refuse("low", f"at most correct / n = {rate.value:.4f}, and high at least that")
-        if "value" in fields.value and abs(fields.number("value", 0, 1) - rate.value) > 5e-4:
-            raise fields.refuse("value", f"correct / n = {rate.value:.4f}")
-        return rate
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "correct": self.correct, "low": self.low, "high": self.high}
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What was measured on photos that training never saw; sums over photos."""
-
-    split: str
-    n: int
-    top1: Rate
-    top5: Rate
-    loss: float
-    per_label: Mapping[str, Rate]
-
-    @classmethod
-    def from_fields(cls, fields: Fields, labels: tuple[str, ...]) -> "Quality":
-        n = fields.integer("n", 1, 10**9)
-        per_label: dict[str, Rate] = {}
-        for value in fields.items("per_label"):
-            entry = Fields(value, fields.path("per_label[]"))
-            per_label[entry.text("label")] = Rate.from_fields(entry, entry.integer("n", 1, n))
-        if not set(per_label) <= set(labels):
-            raise fields.refuse("per_label", "about the labels of this model")
-        quality = cls(
-            split=fields.text("split"),
-            n=n,
-            top1=Rate.from_fields(fields.fields("top1"), n),
-            top5=Rate.from_fields(fields.fields("top5"), n),
-            loss=fields.number("loss", 0),
-            per_label=per_label,
-        )
-        if per_label and sum(rate.correct for rate in per_label.values()) != quality.top1.correct:
-            raise fields.refuse("per_label", f"{quality.top1.correct} right answers in all, as top1 says")
-        return quality
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "split": self.split,
-            "n": self.n,
-            "top1": self.top1.as_dict(),
-            "top5": self.top5.as_dict(),
-            "loss": self.loss,
-            "per_label": [
-                {"label": label, "n": rate.n, "correct": rate.correct, "low": rate.low, "high": rate.high}
-                for label, rate in self.per_label.items()
-            ],
-        }
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from classifier import api, views
 
 urlpatterns = [
     path("", views.index, name="index"),
-    path("examples/<int:number>.jpg", views.example, name="example"),
+    path("examples/<slug:id>.jpg", views.example, name="example"),
     path("api/predictImage", api.PredictImage.as_view(), name="predict"),
     path("api/predictImage/", api.PredictImage.as_view()),
     path("api/schema", api.Schema.as_view(), name="schema"),

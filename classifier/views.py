@@ -14,21 +14,22 @@ from rest_framework.request import Request
 
 from breedsite.errors import ProblemPage
 from classifier import examples
-from classifier.api import PredictImage, photo, predictor
-from classifier.labels import display_name, verdict
+from classifier.api import PredictImage, config, photo, predictor
+from classifier.labels import chance, display_name, verdict
 from classifier.parsers import PhotoFormParser
 from classifier.predictor import Identity, Prediction
 from classifier.preprocess import thumbnail
-from classifier.spec import Quality, Spec
+from classifier.quality import Quality, percent
+from classifier.spec import Spec
 
 TOP = 5  # bars
 PHOTO_SIDE = 640  # pixels of the copy that a result without JavaScript shows
-EXAMPLE_SECONDS = 300  # how long a browser keeps an example: the operator may put another under the same number
+EXAMPLE_SECONDS = 24 * 3600  # how long a browser keeps an example: under its id there is never another
 
 
-def example_pictures() -> list[bytes]:
-    """What the operator put on the empty page. Photos of the active version's own dataset will be a second source."""
-    return examples.gather(examples.from_folder(settings.EXAMPLES_DIR))
+def example_pictures() -> dict[str, bytes]:
+    """What the operator put on the empty page, then the photos ticked in the dataset of the version that answers."""
+    return examples.gather(examples.from_folder(settings.EXAMPLES_DIR), config().examples)
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,11 @@ def in_words(quality: Quality) -> dict[str, str]:
     return {
         "n": f"{quality.n:,}",
         "split": quality.split,
-        "top1": f"{100 * top1.value:.1f}\u00a0%",
-        "low": f"{100 * top1.low:.1f}",
-        "high": f"{100 * top1.high:.1f}\u00a0%",
-        "top5": f"{100 * quality.top5.value:.1f}\u00a0%",
+        "top1": f"{percent(top1.value)}\u00a0%",
+        "low": percent(top1.low),
+        "high": f"{percent(top1.high)}\u00a0%",
+        "top5": f"{percent(quality.top5.value)}\u00a0%",
     }
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """A probability for people: 0.973 -> "97 %", but never "100 %" or "0 %". static/js/result.js writes the same."""
-    step = 10.0**-digits
-    if 100 * share > 100 - step / 2:
-        return f">\u2009{100 - step:.{digits}f}\u00a0%"
-    if 100 * share < step / 2:
-        return f"<\u2009{step:.{digits}f}\u00a0%"
-    return f"{100 * share:.{digits}f}\u00a0%"
 
 
 class Ask(PredictImage):
@@ -96,8 +87,8 @@ class Ask(PredictImage):
     parser_classes = [PhotoFormParser]
 
     def post(self, request: Request) -> HttpResponse:  # type: ignore[override] # DRF passes any HttpResponse on
-        number = request.POST.get("example")
-        data = photo(request)[0] if number is None else example_picture(number)
+        example = request.POST.get("example")
+        data = photo(request)[0] if example is None else example_picture(example)
         answer = predictor().predict(data)
         return page(request._request, answer=shown(answer, data))
 
@@ -117,12 +108,12 @@ def index(request: HttpRequest) -> HttpResponse:
     return Ask.as_view()(request) if request.method == "POST" else page(request)
 
 
-def example_picture(number: int | str) -> bytes:
-    """Raises Http404 for everything but the number of an example."""
-    numbered = {str(place): picture for place, picture in enumerate(example_pictures(), 1)}
-    if str(number) not in numbered:
+def example_picture(id: str) -> bytes:
+    """Raises Http404 for everything but the id of an example."""
+    pictures = example_pictures()
+    if id not in pictures:
         raise Http404
-    return numbered[str(number)]
+    return pictures[id]
 
 
 def shown(answer: Prediction, data: bytes) -> dict[str, Any]:
@@ -134,8 +125,8 @@ def shown(answer: Prediction, data: bytes) -> dict[str, Any]:
         "sure": answer.sure,
         "warning": answer.warning,
         "photo": f"data:image/jpeg;base64,{copy}",
-        "top": [{"name": display_name(label), "value": f"{p:.4f}", "percent": percent(p)} for label, p in ranked[:TOP]],
-        "all": [{"name": display_name(label), "percent": percent(p, 1)} for label, p in ranked],
+        "top": [{"name": display_name(label), "value": f"{p:.4f}", "percent": chance(p)} for label, p in ranked[:TOP]],
+        "all": [{"name": display_name(label), "percent": chance(p, 1)} for label, p in ranked],
         "version": answer.identity,
         "elapsed_ms": 1000 * answer.elapsed_seconds,
     }
@@ -155,7 +146,7 @@ def page(request: HttpRequest, *, status: int = 200, **shown: Any) -> HttpRespon
         context |= {
             "card": card,
             "api_url": address(request) + reverse("predict"),
-            "examples": range(1, len(example_pictures()) + 1),
+            "examples": list(example_pictures()),
             "page_data": {
                 "predict_url": reverse("predict"),
                 "max_bytes": settings.MAX_IMAGE_BYTES,
@@ -167,8 +158,8 @@ def page(request: HttpRequest, *, status: int = 200, **shown: Any) -> HttpRespon
 
 
 @require_safe
-def example(request: HttpRequest, number: int) -> HttpResponse:
-    response = HttpResponse(example_picture(number), content_type="image/jpeg")
+def example(request: HttpRequest, id: str) -> HttpResponse:
+    response = HttpResponse(example_picture(id), content_type="image/jpeg")
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response.headers["Cache-Control"] = f"private, max-age={EXAMPLE_SECONDS}"
     return response

@@ -31,8 +31,9 @@ class Target:
 class Watcher:
     """`look()` tells the active version, None where there is none, or raises Unreachable; the predictor then stays.
 
-    `report(identity, sentence)` is told why a version could not be loaded, and "" when it could after all. In the
-    thread, and only there, `rest()` follows every look and `end()` the last one: both are about its connection.
+    `report(identity, sentence)` is told why a version could not be loaded, and "" when it could after all. `seen` is
+    told after each look which version answers. In the thread, and only there, `rest()` follows every look and `end()`
+    the last one: both are about its connection.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Watcher:
         *,
         look: Callable[[], Target | None],
         report: Callable[[Identity, str], None],
+        seen: Callable[[Identity | None], None],
         rest: Callable[[], None],
         end: Callable[[], None],
         seconds: float,
@@ -48,6 +50,7 @@ class Watcher:
         self.predictor = predictor
         self.look = look
         self.report = report
+        self.seen = seen
         self.rest = rest
         self.end = end
         self.seconds = seconds
@@ -102,6 +105,8 @@ class Watcher:
                 self.predictor.close()
         elif current is None or current.identity != target.identity:
             self.swap(target)
+        current = self.predictor.current
+        self.seen(None if current is None else current.identity)
 
     def swap(self, target: Target) -> None:
         if target.identity == self.failed and monotonic() < self.retry_at:

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 from classifier import artifact
 from classifier.engines.onnx import OnnxEngine
 from classifier.preprocess import Preprocessing
-from classifier.spec import Calibration, Golden, Quality, Rate, Spec
+from classifier.quality import Quality, Rate
+from classifier.spec import Calibration, Golden, Spec
 
 LABELS = ("beagle", "border_collie", "chow", "papillon", "pug")
 CHANNELS = 8

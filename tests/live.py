@@ -84,10 +84,10 @@ class Wire:
 @pytest.fixture(scope="session")
 def wire() -> Iterator[Wire]:
     """The site behind its gate and its server, on a port of its own."""
-    from breedsite.server import Server
+    from breedsite.listener import Server, bound
     from breedsite.wsgi import application
 
-    server = Server(application, host="127.0.0.1", port=0, threads=16)
+    server = Server(application, sockets=bound("127.0.0.1", 0), threads=16)
     thread = threading.Thread(target=server.run)
     thread.start()
     yield Wire(server.addresses[0][1])

@@ -4,6 +4,18 @@ from classifier.networks import torchvision_ops
 
 torchvision_ops.declare()
 
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError  # noqa: E402
+from torchmetrics.classification import (  # noqa: E402
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
 
-__all__ = ["MulticlassAccuracy", "MulticlassCalibrationError"]
+__all__ = [
+    "MulticlassAccuracy",
+    "MulticlassCalibrationError",
+    "MulticlassConfusionMatrix",
+    "MulticlassPrecision",
+    "MulticlassRecall",
+]

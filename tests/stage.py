@@ -4,7 +4,7 @@ Every test process has a data folder of its own, under the temporary folder, and
 broker; the installation's own data is never touched. Where the environment names a cache, that one is used, by each
 process with a database of its own, from 15 downwards.
 
-A suite that skips says so at its end; with REQUIRE_ALL=1 no browser, broker or database test may be skipped.
+A suite that skips says so at its end; with REQUIRE_ALL=1 no browser, broker, database or disk test may be skipped.
 """
 
 import os
@@ -22,7 +22,12 @@ import pytest
 from breedsite import valkey
 from breedsite.tether import die_with
 
-NEEDS = {"browser": "Chromium", "broker": "BROKER_URL and CACHE_URL", "database": "DATABASE_URL"}
+NEEDS = {
+    "browser": "Chromium",
+    "broker": "BROKER_URL and CACHE_URL",
+    "database": "DATABASE_URL",
+    "disk": "the right to mount a small disk (root)",
+}
 REQUIRED = os.environ.get("REQUIRE_ALL") == "1"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")  # gw0, gw1, ...; empty in the process that shows the results
 DATA_DIR = Path(tempfile.mkdtemp(prefix="breedsite-tests-"))

@@ -23,7 +23,7 @@ PUBLIC = {"GET": 200}
 # route -> method -> the status for everybody, or by role. A method that is not named is 405 for everybody.
 ACCESS: dict[str, dict[str, int | dict[str, int]]] = {
     "": {"GET": 200, "POST": 400},
-    "examples/<int:number>.jpg": {"GET": 404},
+    "examples/<slug:id>.jpg": {"GET": 404},
     "api/predictImage": {"POST": 400},
     "api/predictImage/": {"POST": 400},
     "api/model": PUBLIC,
@@ -64,6 +64,7 @@ ADMIN: dict[str, tuple[int, int]] = {
     "classifier/modelversion/<path:object_id>/delete/": (403, 403),
     "classifier/modelversion/<path:object_id>/change/": (403, 200),
     "classifier/modelversion/<path:object_id>/activate/": (403, 200),
+    "classifier/modelversion/<path:object_id>/figures/<slug:table>/": (403, 200),
     "trainer/dataset/": (403, 200),
     "trainer/dataset/add/": (403, 200),
     "trainer/dataset/<path:object_id>/": (302, 302),
@@ -74,11 +75,14 @@ ADMIN: dict[str, tuple[int, int]] = {
     "trainer/dataset/<path:object_id>/cancel/": (403, 405),
     "trainer/dataset/<path:object_id>/photos/": (403, 200),
     "trainer/dataset/<path:object_id>/edit/": (403, 405),
+    "trainer/dataset/<path:object_id>/examples/": (403, 405),
     "trainer/dataset/<int:object_id>/photos/<int:photo>/": (403, 404),  # a photo that is not there
     "trainer/dataset/upload/<uuid:key>/": (403, 200),
     "trainer/trainingrun/": (403, 200),
     "trainer/trainingrun/add/": (403, 200),
     "trainer/trainingrun/compare/": (403, 302),
+    "trainer/trainingrun/network/": (403, 200),
+    "trainer/trainingrun/features/empty/": (403, 405),
     "trainer/trainingrun/<path:object_id>/": (302, 302),
     "trainer/trainingrun/<path:object_id>/history/": (403, 200),
     "trainer/trainingrun/<path:object_id>/delete/": (403, 403),
@@ -114,11 +118,12 @@ def address(route: str) -> str:
         route = route.replace(part, pk)
     route = (
         route.replace("<slug:verb>", "stop")
+        .replace("<slug:table>", "labels")
         .replace("<app_label>", "classifier")
         .replace("<uuid:key>", "8ad0ee2c-5a6d-4c05-b7a4-6d39a51a2b31")
     )
     route = route.replace("(?P<url>.*)$", "nothing/here/")
-    return "/" + route.replace("<int:number>", "1").replace("<int:photo>", "1")
+    return "/" + route.replace("<slug:id>", "0123456789abcdef").replace("<int:photo>", "1")
 
 
 @pytest.fixture

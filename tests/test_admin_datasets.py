@@ -149,7 +149,7 @@ def test_nothing_else_on_the_server_can_be_named(admin_client, form, place, path
     [
         ({"name": "My Dogs"}, "Use small letters"),
         ({"train": 0.9}, "The three shares must sum to 1."),
-        ({}, "Choose a zip to send, or a folder or zip on the server."),
+        ({}, "Choose a zip to send, a folder or zip on the server, or a set that everybody knows."),
         ({"upload": "../../x"}, "Enter a valid UUID"),
         ({"seed": -1}, "greater than or equal to 0"),
     ],
@@ -180,7 +180,7 @@ def test_the_list_and_the_page_tell_how_far_it_is(admin_client, place):
     claimed = Dataset.objects.claim_next()
     claimed.beat(progress_done=30, progress_total=120)
     assert "30 of 120 photos" in admin_client.get(LIST).text
-    state = {"status": "importing", "active": True, "place": None, "done": 30, "total": 120}
+    state = {"status": "importing", "active": True, "place": None, "done": 30, "total": 120, "downloaded": 0}
     assert admin_client.get(page("progress", first)).json() == state
     assert admin_client.get(page("progress", second)).json()["place"] == 1
 

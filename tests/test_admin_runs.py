@@ -3,18 +3,22 @@
 import csv
 import json
 import re
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from breedsite import jobs
+from breedsite import health, jobs
+from breedsite.models import Worker
 from classifier.models import ModelVersion
 from tests.squares import make_dataset, make_run
 from tests.trainings import RECIPE
 from trainer.admin.recipe_form import GROUPS, RunForm
-from trainer.models import TrainingRun
+from trainer.models import Dataset, TrainingRun
 from trainer.presets import CATALOGUE
 from trainer.recipe import Recipe, fields
 
@@ -37,6 +41,22 @@ def page(name: str, run: TrainingRun, *more: str) -> str:
 
 def do(client: Client, verb: str, run: TrainingRun):
     return client.post(page("do", run, verb))
+
+
+FOUND = {
+    "points": [[1e-7 * 10 ** (step / 12), 2.0 - step / 100, 2.0] for step in range(90)] + [[1.0, None, None]],
+    "lowest": 0.02, "steepest": 0.004, "suggestion": 0.002, "sentence": "A tenth of the rate at which it is smallest.",
+    "changes": {"learning_rate": 0.002, "head_learning_rate": 0.006},
+}  # fmt: skip
+
+
+def make_range_test(dataset: Dataset, **found: object) -> TrainingRun:
+    """One that has ended."""
+    recipe = Recipe.from_dict(RECIPE)
+    run = TrainingRun.objects.start(dataset, recipe, name="squares", kind=TrainingRun.Kind.RANGE_TEST)
+    TrainingRun.objects.filter(pk=run.pk).update(status=Status.FINISHED, found=FOUND | found)
+    run.refresh_from_db()
+    return run
 
 
 def epoch(run: TrainingRun, number: int, loss: float | None) -> None:
@@ -139,6 +159,56 @@ def test_without_a_dataset_the_form_says_what_to_do_first(admin_client):
     assert "import photos" in admin_client.get(ADD).content.decode()
 
 
+# --- looking for a learning rate ----------------------------------------------------------------------------------
+def test_the_form_s_other_button_looks_for_a_rate_and_then_trains(admin_client):
+    dataset = make_dataset()
+    key = str(uuid4())
+    for _ in range(2):
+        response = admin_client.post(ADD, answers(dataset=dataset.pk, key=key, find="Find a learning rate"))
+    test = TrainingRun.objects.get()
+    assert (test.kind, test.status) == (TrainingRun.Kind.RANGE_TEST, Status.QUEUED)
+    assert response.url == page("change", test)
+    admin_client.post(ADD, answers(dataset=dataset.pk, key=key))  # back, and the same form once more
+    assert TrainingRun.objects.get(kind=TrainingRun.Kind.TRAINING).recipe == test.recipe
+
+
+def test_a_recipe_without_a_rate_to_vary_is_refused_by_its_name(admin_client):
+    wrong = answers(dataset=make_dataset().pk, learning_rate=0, head_learning_rate=0)
+    assert admin_client.post(ADD, wrong | {"find": "1"}).context["form"].errors.keys() == {"learning_rate"}
+    assert not TrainingRun.objects.exists()
+
+
+def test_one_click_trains_at_the_suggested_rate(admin_client):
+    test = make_range_test(make_dataset())
+    text = admin_client.get(page("change", test)).content.decode()
+    assert "A tenth of the rate" in text and "Train with it" in text and text.count('<th scope="row">1') > 3
+    state = admin_client.get(page("state", test)).json()
+    assert state["found"]["points"][-1] == [1.0, None, None] and state["verbs"][:2] == ["train", "clone"]
+    response = do(admin_client, "train", test)
+    training = TrainingRun.objects.get(kind=TrainingRun.Kind.TRAINING)
+    assert response.url == page("change", training)
+    assert training.recipe == test.recipe | FOUND["changes"]
+
+
+def test_a_test_that_found_nothing_suggests_nothing(admin_client):
+    test = make_range_test(make_dataset(), changes={}, suggestion=None, sentence="The loss fell at no rate.")
+    assert "train" not in admin_client.get(page("state", test)).json()["verbs"]
+    do(admin_client, "train", test)
+    assert TrainingRun.objects.count() == 1
+    assert "fell at no rate" in admin_client.get(page("change", test)).content.decode()
+
+
+def test_a_range_test_is_listed_exported_and_not_compared(admin_client, claimed):
+    test = make_range_test(claimed.dataset)
+    text = admin_client.get(LIST).content.decode()
+    assert "suggests 0.002" in text and "range test" in text
+    rows = list(csv.DictReader(admin_client.get(page("csv", test)).content.decode().splitlines()))
+    assert (len(rows), rows[0]["loss"], rows[-1]["loss"]) == (91, "2.0", "")
+    assert json.loads(admin_client.get(page("json", test)).content)["found"]["suggestion"] == 0.002
+    response = admin_client.get(reverse("admin:trainer_trainingrun_compare"), {"runs": f"{claimed.pk},{test.pk}"})
+    assert response.status_code == 302
+
+
 # --- watching -----------------------------------------------------------------------------------------------------
 def test_the_state_tells_the_epochs_after_one_and_the_best_of_all(admin_client, claimed):
     claimed.beat(live={"epoch": 4, "number": 2}, progress_done=11, progress_total=30)
@@ -146,16 +216,32 @@ def test_the_state_tells_the_epochs_after_one_and_the_best_of_all(admin_client, 
     assert [one["number"] for one in state["epochs"]] == [3]
     assert (state["best"], state["status"], state["active"]) == (2, "running", True)
     assert (state["live"], state["done"], state["total"]) == ({"epoch": 4, "number": 2}, 11, 30)
-    assert state["verbs"] == ["stop", "clone"]
+    assert state["verbs"] == ["stop", "clone", "adjust"]
     assert len(admin_client.get(page("state", claimed), {"after": "-1; DROP"}).json()["epochs"]) == 3
 
 
-def test_a_queued_run_shows_its_place(admin_client):
+def test_a_queued_run_shows_its_place(admin_client, monkeypatch):
     dataset = make_dataset()
     make_run(dataset)
     second = make_run(dataset)
+    monkeypatch.setattr("breedsite.waiting.queue_state", lambda: "ok")
     assert admin_client.get(page("state", second)).json()["place"] == 2
-    assert "number 2 in the queue" in admin_client.get(LIST).content.decode()
+    assert "No worker is running" in admin_client.get(LIST).content.decode()
+    Worker.objects.beat()
+    text = admin_client.get(LIST).content.decode()
+    assert "number 2 in the queue" in text and "No worker is running" not in text
+
+
+def test_a_queue_that_is_unreachable_is_said_wherever_the_run_is_shown(admin_client, settings):
+    """R25."""
+    settings.BROKER_URL = "redis+socket:///nowhere/valkey.sock"
+    health.queue_state.forget()
+    run = make_run()
+    sentence = "The queue is unreachable; the run will start by itself."
+    for address in (LIST, page("change", run), page("state", run)):
+        assert sentence in admin_client.get(address).content.decode()
+    assert "The queue is unreachable" in admin_client.get("/admin/").content.decode()
+    health.queue_state.forget()
 
 
 def test_the_page_is_whole_without_javascript(admin_client, claimed):
@@ -185,6 +271,36 @@ def test_the_list_shows_the_best_epoch_and_a_curve(admin_client, claimed):
     assert "20.0 % (epoch 2)" in text and '<svg class="small-curve"' in text
 
 
+def test_a_longer_list_asks_the_database_no_more(admin_client, claimed):
+    """Queued rows with their place, trained ones with their curve, range tests with theirs."""
+
+    def count() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            text = admin_client.get(LIST).content.decode()
+        assert "number 1 in the queue" in text
+        return len(queries)
+
+    def more(number: int) -> None:
+        for _ in range(number):
+            make_run(claimed.dataset)
+            done = make_run(claimed.dataset)
+            for one in (1, 2, 3):
+                epoch(done, one, 1 / one)
+            TrainingRun.objects.filter(pk=done.pk).update(status=Status.FINISHED)
+            make_range_test(claimed.dataset)
+
+    more(1)
+    before = count()
+    more(7)
+    assert count() == before
+
+
+def test_the_list_tells_the_place_of_each_run(admin_client, claimed):
+    runs = [make_run(claimed.dataset) for _ in range(3)]
+    text = admin_client.get(LIST).content.decode()
+    assert [f"number {run.place} in the queue" in text for run in runs] == [True] * 3
+
+
 def test_everything_is_there_as_csv_and_json(admin_client, claimed):
     rows = list(csv.DictReader(admin_client.get(page("csv", claimed)).content.decode().splitlines()))
     assert [(row["number"], row["validation_loss"]) for row in rows] == [("1", "3.0"), ("2", "1.0"), ("3", "2.0")]
@@ -212,6 +328,27 @@ def test_clone_and_continue_make_new_runs(admin_client, claimed, artifact_folder
     assert TrainingRun.objects.get(parent=claimed).status == Status.QUEUED
     text = admin_client.get(page("change", claimed)).content.decode()
     assert "tiny:1" in text
+
+
+def test_a_run_that_failed_is_offered_again_at_a_smaller_rate(admin_client, claimed, artifact_folder):
+    """R19: from the epoch that was kept."""
+    version = ModelVersion.objects.install(artifact_folder)
+    claimed.finish(Status.FAILED, "The loss became NaN at epoch 4.", version=version)
+    assert admin_client.get(page("state", claimed)).json()["verbs"] == ["clone", "adjust", "continue"]
+    form = do(admin_client, "adjust", claimed)
+    assert form.status_code == 302
+    shown = admin_client.get(form.url)
+    text = shown.content.decode()
+    assert f"It goes on from the best epoch of run {claimed.pk}." in text
+    initial = shown.context["form"].initial
+    assert initial["learning_rate"] == pytest.approx(RECIPE["learning_rate"] / 10)
+    sent = answers(dataset=claimed.dataset.pk, parent=claimed.pk, learning_rate=initial["learning_rate"])
+    admin_client.post(ADD, sent)
+    new = TrainingRun.objects.exclude(pk=claimed.pk).get()
+    assert (new.parent, new.recipe["learning_rate"]) == (claimed, initial["learning_rate"])
+    refused = admin_client.post(ADD, sent | {"architecture": "resnet18"})
+    assert "leave the labels and the network as they are there" in refused.content.decode()
+    assert TrainingRun.objects.count() == 2
 
 
 @pytest.mark.parametrize("verb", ["stop", "resume"])

@@ -9,6 +9,8 @@ from tests.archives import CASES, OK, many_empty
 from trainer.ingest import archive, directory, source
 from trainer.ingest.record import SourceError
 
+pytestmark = pytest.mark.alone
+
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

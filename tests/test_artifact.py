@@ -19,6 +19,8 @@ from classifier.spec import Spec
 from tests.artifacts import make_artifact, make_spec
 from tests.model_files import HOSTILE, SENTENCES, marker
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def model(artifact_folder: Path, tmp_path: Path) -> Path:

@@ -4,7 +4,10 @@ import torch
 
 from tests.photos import draw
 from trainer.augment import affine, augment, colour, generator, padded_crop
+from trainer.mix import mix
 from trainer.recipe import Recipe
+
+pytestmark = pytest.mark.alone
 
 STILL = Recipe(image_size=32, crop_scale=1, crop_ratio=1, flip=0, rotation_degrees=0, colour=0)
 
@@ -103,3 +106,20 @@ def test_randaugment_changes_the_pictures_and_keeps_them_within_0_and_1():
 @pytest.mark.parametrize("numbers", [(0,), (2**31 - 1, 10_000, 10**9)])
 def test_a_generator_takes_any_seed(numbers: tuple[int, ...]):
     assert torch.rand((), generator=generator(*numbers)) == torch.rand((), generator=generator(*numbers))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixup": 0.2, "cutmix": 1.0, "shift": 0.1, "zoom": 0.1},
+        {"crop_scale": 1, "crop_ratio": 1, "rotation_degrees": 0, "crop_padding": 4, "cutmix": 1.0, "image_size": 32},
+    ],
+)
+def test_pictures_are_changed_where_they_are(changes: dict):
+    """A device that keeps shapes alone: a tensor left on the CPU would be refused."""
+    recipe = Recipe.from_dict({"image_size": 24, **changes})
+    for seed in range(4):  # both of mixup and cutmix
+        images = augment(pixels().to("meta"), recipe, generator(seed))
+        images, targets = mix(images, torch.zeros(4, 3, device="meta"), recipe, generator(seed))
+        assert (images.device.type, targets.device.type) == ("meta", "meta")
+        assert images.shape == (4, 3, recipe.image_size, recipe.image_size)

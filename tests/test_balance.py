@@ -4,6 +4,8 @@ import torch
 from trainer.augment import generator
 from trainer.balance import order, weights
 
+pytestmark = pytest.mark.alone
+
 # Animals-10, the photos of each label.
 ANIMALS = (4363, 2123, 946, 1612, 2598, 1168, 1366, 1320, 4321, 1362)
 LABELS = torch.repeat_interleave(torch.arange(10), torch.tensor(ANIMALS))

@@ -13,6 +13,8 @@ import pytest
 from breedsite import bootstrap
 from breedsite.bootstrap import Failed
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(bootstrap.__file__).resolve().parent.parent
 THIS = sys.version_info[:2]
 

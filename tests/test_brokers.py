@@ -52,6 +52,29 @@ def test_a_task_goes_through_the_broker_that_is_named(tmp_path, unfinished, vari
             connection.default_channel.queue_delete(queue)
 
 
+@pytest.mark.broker
+def test_two_sites_of_one_machine_share_a_broker(tmp_path):
+    """Their workers have the same name there."""
+    url = os.environ.get("BROKER_URL")
+    if not url:
+        pytest.skip("BROKER_URL is not set")
+    queues = [f"breedsite-test-{secrets.token_hex(4)}" for _ in range(2)]
+    try:
+        with (
+            Site(tmp_path / "one", BROKER_URL=url, BROKER_QUEUE=queues[0]) as one,
+            Site(tmp_path / "two", BROKER_URL=url, BROKER_QUEUE=queues[1]) as two,
+        ):
+            for site in (one, two):
+                site.wait_for(r"worker +\|.* Task classifier\.tasks\.sweep\[.*\] succeeded", seconds=100)
+            for site in (one, two):
+                site.stop()
+                assert "Unrecoverable error" not in site.text
+    finally:
+        with Connection(url) as connection:
+            for queue in queues:
+                connection.default_channel.queue_delete(queue)
+
+
 def test_messages_are_json_and_nothing_else():
     assert set(app.conf.accept_content) == {"json"}
     assert app.conf.task_serializer == app.conf.result_serializer == "json"

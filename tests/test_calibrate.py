@@ -6,6 +6,8 @@ from tests.oracles import MulticlassCalibrationError
 from trainer.calibrate import calibrate, expected_calibration_error, fit_temperature, unsure_below
 from trainer.evaluate import loss_of
 
+pytestmark = pytest.mark.alone
+
 NUMBERS = np.random.default_rng(0)
 
 

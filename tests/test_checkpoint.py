@@ -6,6 +6,8 @@ import torch
 
 from trainer import checkpoint
 
+pytestmark = pytest.mark.alone
+
 
 def state(number: int) -> dict:
     return {"net": {"weight": torch.full((4,), float(number))}, "steps": number}
@@ -59,6 +61,12 @@ def test_a_write_that_fails_leaves_the_good_one_and_no_rest(tmp_path, monkeypatc
         with pytest.raises(OSError, match="No space left"):
             checkpoint.save(tmp_path, state(2), epoch=2)
     assert checkpoint.latest(tmp_path)["steps"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["epoch-00001-step-0000000.checkpoint"]
+
+
+def test_what_a_killed_process_left_of_a_write_is_removed_by_the_next(tmp_path):
+    (tmp_path / ".epoch-00001-step-0000000.checkpoint.4711.part").write_bytes(b"half of it")
+    checkpoint.save(tmp_path, state(1), epoch=1)
     assert [file.name for file in tmp_path.iterdir()] == ["epoch-00001-step-0000000.checkpoint"]
 
 

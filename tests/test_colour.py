@@ -18,6 +18,8 @@ from tests.pictures import (
     ycck,
 )
 
+pytestmark = pytest.mark.alone
+
 
 def test_16_bit_grey_is_scaled_and_not_saturated():
     assert decode(CASES["png16gray.png"].data).getpixel((9, 9)) == (156, 156, 156)

@@ -10,6 +10,8 @@ from django.core.management import call_command
 
 from tests.corpus import CASES, OK
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("options", [[], ["--sandbox"]], ids=["in the process", "in a sandbox"])
 def test_predict_answers_every_file_as_the_table_says(active_version, options: list[str], tmp_path: Path, capsys):

@@ -13,6 +13,8 @@ from classifier.preprocess import Preprocessing, decode, preprocess
 from tests import corpus
 from tests.corpus import CASES, OK, Case
 
+pytestmark = pytest.mark.alone
+
 PREPROCESSING = Preprocessing(resize=64, crop=56)
 
 

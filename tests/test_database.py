@@ -1,6 +1,8 @@
 """What only a real PostgreSQL can show; the rest of the suite runs on it too where DATABASE_URL names one."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.management import call_command
@@ -64,3 +66,21 @@ def test_a_connection_that_the_server_cut_is_replaced_at_the_next_request():
         ModelVersion.objects.count()
     close_old_connections()  # what Django does before each request
     assert ModelVersion.objects.count() == 0
+
+
+def test_threads_that_answered_a_page_hold_no_connection_afterwards(wire, client, admin_user, settings):
+    """Each of the server's threads would keep one, and there are more of them than PostgreSQL has connections."""
+    client.force_login(admin_user)
+    cookie = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(lambda _: wire("GET", "/admin/", cookie=cookie).status, range(48)))
+    assert set(statuses) == {200}
+    with connection.cursor() as cursor:
+        end = time.monotonic() + 10
+        while True:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            (held,) = cursor.fetchone()
+            if held <= 2 or time.monotonic() > end:
+                break
+            time.sleep(0.1)
+    assert held <= 2  # this test's own, and a page's that is just ending

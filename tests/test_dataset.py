@@ -10,6 +10,8 @@ from trainer.dataset import DatasetError, prepare
 from trainer.ingest.record import Record
 from trainer.recipe import Recipe
 
+pytestmark = pytest.mark.alone
+
 
 def broken(name: str = "chow/broken.png", label: str = "chow") -> Record:
     return Record(name, label, lambda: b"not a picture")

@@ -7,6 +7,8 @@ from PIL import Image, ImageOps
 from tests.photos import encoded
 from trainer.duplicates import fingerprint, groups, near_pairs
 
+pytestmark = pytest.mark.alone
+
 
 def photo(seed: int, side: int = 96) -> Image.Image:
     """A picture with coarse and fine structure, as photographs have."""

@@ -1,11 +1,17 @@
 """ONNX Runtime on the CPU gives what the arithmetic says."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from classifier import artifact
 from classifier.engines.onnx import EngineError, OnnxEngine
 from tests.artifacts import make_artifact, make_weights
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +60,11 @@ def test_threads_and_spinning_are_as_asked(artifact_folder):
     options = OnnxEngine(artifact_folder / "model.onnx", threads=3).session.get_session_options()
     assert options.intra_op_num_threads == 3
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize(("module", "session"), [("classifier.engines.onnx", []), ("onnxruntime", [".ses"])])
+def test_the_runtime_begins_no_session_with_its_maker(tmp_path, module, session):
+    """It keeps the session's name in a file; unasked it would begin one, but not where `CI` is set."""
+    named = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", f"import {module}"], env=named | {"TMPDIR": str(tmp_path)}, check=True)
+    assert [file.name for file in tmp_path.iterdir()] == session

@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.oracles import MulticlassAccuracy
-from trainer.evaluate import loss_of, quality, rate, top
+from classifier.quality import Quality, rate
+from tests.oracles import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassPrecision, MulticlassRecall
+from trainer.evaluate import bands, log_softmax, loss_of, quality, top
+
+pytestmark = pytest.mark.alone
 
 LOGITS = np.random.default_rng(0).normal(size=(200, 10)).astype(np.float32)
 ANSWERS = np.random.default_rng(1).integers(0, 10, 200)
@@ -55,3 +58,56 @@ def test_the_figures_of_the_labels_sum_to_those_of_the_whole():
 
 def test_a_label_without_photos_has_no_figure():
     assert list(quality(LOGITS[:, :3], ANSWERS % 2, ["a", "b", "c"], split="test").per_label) == ["a", "b"]
+
+
+LABELS = [f"label {number}" for number in range(10)]
+
+
+@pytest.fixture(scope="module")
+def found() -> Quality:
+    return quality(LOGITS, ANSWERS, LABELS, split="test")
+
+
+def test_what_is_taken_for_what_agrees_with_torchmetrics(found: Quality):
+    oracle = MulticlassConfusionMatrix(10)(torch.from_numpy(LOGITS), torch.from_numpy(ANSWERS))
+    assert found.confusion is not None
+    for right, label in enumerate(LABELS):
+        for answer, other in enumerate(LABELS):
+            count = found.per_label[label].correct if answer == right else found.confusion[label].get(other, 0)
+            assert count == int(oracle[right, answer])
+
+
+def test_recall_and_precision_of_each_label_agree_with_torchmetrics(found: Quality):
+    logits, answers = torch.from_numpy(LOGITS), torch.from_numpy(ANSWERS)
+    recalls = MulticlassRecall(10, average=None)(logits, answers)
+    precisions = MulticlassPrecision(10, average=None)(logits, answers)
+    answered = found.answered()
+    for number, label in enumerate(LABELS):
+        precision = found.precision(label, answered)
+        assert found.per_label[label].value == pytest.approx(float(recalls[number]))
+        assert precision is not None and precision.value == pytest.approx(float(precisions[number]))
+
+
+def test_a_label_that_is_never_answered_has_no_precision():
+    logits = np.array([[2.0, 0.0], [2.0, 1.0]], np.float32)
+    found = quality(logits, np.array([0, 1]), ["a", "b"], split="test")
+    assert found.confusion == {"a": {}, "b": {"a": 1}}
+    assert found.precision("b", found.answered()) is None
+    assert found.precision("a", found.answered()) == rate(1, 2)
+
+
+def test_the_bands_say_how_often_about_so_much_is_right():
+    confidence = np.array([0.81, 0.84, 0.76, 0.96, 0.44])
+    right = np.array([True, False, True, True, False])
+    low, middle, high = bands(confidence, right)
+    assert (low.n, low.correct, low.confidence) == (1, 0, pytest.approx(0.44))
+    assert (middle.n, middle.correct, middle.confidence) == (3, 2, pytest.approx((0.81 + 0.84 + 0.76) / 3))
+    assert (high.n, high.correct) == (1, 1)
+
+
+def test_the_bands_hold_every_answer_once(found: Quality):
+    assert found.bands is not None
+    assert sum(band.n for band in found.bands) == 200
+    assert sum(band.correct for band in found.bands) == found.top1.correct
+    mean = sum(band.n * band.confidence for band in found.bands) / 200
+    assert mean == pytest.approx(float(np.exp(log_softmax(LOGITS)).max(axis=1).mean()))

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +12,8 @@ from classifier.engines.onnx import OnnxEngine
 from classifier.networks import catalogue
 from classifier.preprocess import Preprocessing
 from trainer.export import ExportError, compare, exported, golden
+
+pytestmark = pytest.mark.alone
 
 SMALL = Preprocessing(resize=32, crop=32)
 NAME = "squeezenet1_1"  # the quickest to export
@@ -65,3 +70,20 @@ def test_a_graph_that_answers_otherwise_is_refused(net, files):
 def test_the_graph_says_nothing_of_the_machine_that_made_it(files):
     graph = files["model.onnx"].read_bytes()
     assert b"site-packages" not in graph and b".py" not in graph
+
+
+def test_the_exporter_writes_nothing_into_the_log_of_a_run(tmp_path):
+    """Its hundred lines would push what matters out of the end that the run's page shows."""
+    script = (
+        "import logging, sys\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stderr)\n"
+        "from pathlib import Path\n"
+        "from torch import nn\n"
+        "from trainer.export import write_graph\n"
+        "net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+        "write_graph(net, ['logits'], 8, Path(sys.argv[1]))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "net.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert (tmp_path / "net.onnx").stat().st_size > 0

@@ -11,6 +11,8 @@ from classifier.networks import catalogue, parts, timm_family
 from classifier.preprocess import Preprocessing
 from trainer.export import exported
 
+pytestmark = pytest.mark.alone
+
 LINEAR = {"kind": "linear"}
 VGG_HEAD = {"kind": "dense", "layers": [512, 256, 128], "dropout": 0.1}
 RESNET_HEAD = {"kind": "dense", "layers": [800], "dropout": 0.35}

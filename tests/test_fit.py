@@ -12,6 +12,8 @@ from trainer import dataset
 from trainer.fit import Fit
 from trainer.recipe import Recipe
 
+pytestmark = pytest.mark.alone
+
 RECIPE = Recipe(
     architecture="squeezenet1_1", image_size=32, photo_size=32, epochs=6, batch_size=16, learning_rate=0,
     head_learning_rate=0, average=0,

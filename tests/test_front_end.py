@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+pytestmark = pytest.mark.alone
+
 ROOT = settings.BASE_DIR
 TEMPLATES = sorted(ROOT.glob("**/templates/**/*.html"))
 TEMPLATES = [file for file in TEMPLATES if ".venv" not in file.parts]

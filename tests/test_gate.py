@@ -11,6 +11,8 @@ import pytest
 
 from classifier.gate import BodyLimits, Gate
 
+pytestmark = pytest.mark.alone
+
 LIMITS = BodyLimits(predict=15 * 1024**2)
 JSON = [("Content-Type", "application/json")]
 

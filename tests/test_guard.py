@@ -34,6 +34,8 @@ from tests.pictures import (
     with_frame,
 )
 
+pytestmark = pytest.mark.alone
+
 
 def refusal(data: bytes, limits: Limits = Limits()) -> Refused:
     with pytest.raises(Refused) as refused:

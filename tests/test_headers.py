@@ -8,6 +8,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+pytestmark = pytest.mark.alone
+
 PAGES = [
     "/",
     "/nothing",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("classifier", "trainer")
 FRAMEWORKS = {"django", "rest_framework", "drf_spectacular", "corsheaders", "celery", "kombu", "breedsite"}

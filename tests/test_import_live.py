@@ -6,15 +6,20 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from tests.photos import write_photos
 from tests.processes import of_site
 from tests.site import FROM_OUTSIDE, ROOT, Site
 
+pytestmark = pytest.mark.alone
+
 
 def rows(data: Path, sql: str) -> list[tuple]:
-    with sqlite3.connect(data / "breedsite.sqlite3", timeout=20) as database:
+    with closing(sqlite3.connect(data / "breedsite.sqlite3", timeout=20)) as database:
         return database.execute(sql).fetchall()
 
 

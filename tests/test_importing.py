@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
 
 from tests.archives import CASES, OK
 from tests.corpus import CASES as PICTURES
@@ -166,7 +166,19 @@ def test_a_full_disk_is_said_and_leaves_nothing(place, monkeypatch):
     monkeypatch.setattr("trainer.ingest.store._write", full)
     dataset = imported(write_photos(place / "photos", count=5))
     assert (dataset.status, left()) == ("failed", [])
-    assert dataset.failure == "The photos could not be stored: No space left on device."
+    assert dataset.failure.startswith("The disk is full: there is less room than the photos need.")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_import_that_meets_a_database_that_is_away_waits_for_another_attempt(place, monkeypatch):
+    """R26."""
+
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("the connection is closed")
+
+    monkeypatch.setattr(Photo.objects, "bulk_create", away)
+    dataset = imported(write_photos(place / "photos", count=5))
+    assert (dataset.status, dataset.deaths, left()) == ("queued", 1, [])
 
 
 @pytest.mark.django_db
@@ -275,3 +287,13 @@ def test_the_command_says_what_is_wrong(place, arguments, sentence):
     with pytest.raises(CommandError, match=sentence):
         call_command("importdataset", place / "nowhere.zip", *arguments)
     assert not Dataset.objects.exclude(status="refused").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_says_that_an_interrupted_import_waits_for_a_worker(place, monkeypatch):
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("the connection is closed")
+
+    monkeypatch.setattr(Photo.objects, "bulk_create", away)
+    with pytest.raises(CommandError, match=r"dogs:1 was interrupted and waits in the queue, where a worker begins"):
+        call_command("importdataset", write_photos(place / "photos", count=5), "--name", "dogs")

@@ -12,6 +12,8 @@ from trainer.ingest import folder, source, table
 from trainer.ingest.layout import Layout, recognise
 from trainer.ingest.record import SourceError
 
+pytestmark = pytest.mark.alone
+
 
 def layout(tmp_path: Path, members: dict[str, bytes], **rename: str) -> Layout:
     return source.layout(write_zip(tmp_path / "a.zip", members), rename)

@@ -14,6 +14,7 @@ import pytest
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.utils import timezone
+from redis.exceptions import ResponseError
 
 from breedsite import jobs
 from tests.errands import Errand, database_url
@@ -315,7 +316,18 @@ def test_a_broker_that_does_not_answer_fails_nothing(settings):
     assert Errand.objects.get().status == Status.QUEUED
 
 
-def test_the_reconciler_looks_again_and_again_whatever_the_database_does(rung, monkeypatch):
+def test_a_broker_that_takes_nothing_fails_nothing(monkeypatch):
+    """R28: a Redis whose own disk is full answers every message with this."""
+
+    def full(*_: object, **__: object) -> None:
+        raise ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+
+    monkeypatch.setattr(jobs.app, "send_task", full)
+    assert Errand.ring() is False
+
+
+def test_the_reconciler_looks_again_and_again_whatever_the_database_does(rung, monkeypatch, settings):
+    settings.HEARTBEAT_SECONDS = 0.01
     looks = threading.Semaphore(0)
     answers = iter([DatabaseError("It is away."), None, None])
 

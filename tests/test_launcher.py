@@ -1,5 +1,6 @@
 """The launcher with toy services. The whole site under it: `test_up.py`."""
 
+import errno
 import io
 import os
 import signal
@@ -13,6 +14,8 @@ import pytest
 from breedsite import launcher as module
 from breedsite.launcher import Failed, Launcher, Service, Stopped
 from tests.processes import gone
+
+pytestmark = pytest.mark.alone
 
 FOREVER = "import time; time.sleep(600)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here'); time.sleep(600)"
@@ -42,6 +45,22 @@ def launcher(tmp_path: Path, out: io.StringIO, monkeypatch):
     monkeypatch.setattr(module, "PAUSES_SECONDS", (0.05,))
     with Launcher(tmp_path, out=out) as launcher:
         yield launcher
+
+
+def test_a_line_that_finds_no_room_is_lost_and_the_next_one_is_not(launcher, out, monkeypatch):
+    """R28: the output is a file on a disk that is full for a while."""
+    room = [False, True]
+
+    def write(text: str) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return io.StringIO.write(out, text)
+
+    monkeypatch.setattr(out, "write", write, raising=False)
+    launcher.say("lost")
+    room.pop(0)
+    launcher.say("heard")
+    assert out.getvalue() == "breedsite | heard\n"
 
 
 def test_each_line_stands_behind_the_name_of_who_says_it(launcher, out):

@@ -6,6 +6,8 @@ from classifier import architectures
 from classifier.networks import table as tables
 from classifier.networks.table import SizeError, table
 
+pytestmark = pytest.mark.alone
+
 LINEAR = {"kind": "linear"}
 
 

@@ -19,6 +19,8 @@ from trainer.ingest.layout import Layout
 from trainer.ingest.store import Photo
 from trainer.report import Content, examine
 
+pytestmark = pytest.mark.alone
+
 COUNT, EXACT, NEAR = 2000, 200, 200
 LABELS = ("beagle", "chow", "papillon", "pug")
 SIDE = 64  # pixels

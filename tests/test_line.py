@@ -7,6 +7,8 @@ import pytest
 
 from classifier.line import Line, LineFull
 
+pytestmark = pytest.mark.alone
+
 
 class Hold:
     """Work that lasts until it is let go."""

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -164,41 +163,3 @@ def test_a_photo_leaves_no_trace(data: dict[str, str], make_picture: Callable[..
     assert [file for file, content in held.items() if mark.encode() in content] == []
     cache = SharedCounts(configured.CACHE_URL).client
     assert [key for key in cache.scan_iter() if mark.encode() in key + cache.dump(key)] == []
-
-
-WRITER = """
-import os, sys, time
-sys.path.insert(0, {root!r})
-os.environ["DJANGO_SETTINGS_MODULE"] = "breedsite.settings"
-import django
-django.setup()
-from django.contrib.auth.models import Group
-from django.db import transaction
-worst = 0.0
-for number in range({count}):
-    began = time.monotonic()
-    with transaction.atomic():
-        seen = Group.objects.count()
-        Group.objects.create(name=f"{{os.getpid()}} {{number}} {{seen}}")
-    worst = max(worst, time.monotonic() - began)
-print(worst)
-"""
-
-
-def test_eight_processes_write_to_sqlite_without_a_locked_database(data: dict[str, str]):
-    """R15 in small: each reads, then writes, in one transaction, while a reader takes its time."""
-    count = 100
-    script = WRITER.format(root=str(ROOT), count=count)
-    file = data["DATABASE_URL"].removeprefix("sqlite:///")
-    with sqlite3.connect(file) as reader:
-        before = reader.execute("SELECT count(*) FROM auth_group").fetchone()[0]
-        cursor = reader.execute("SELECT * FROM django_migrations")
-        cursor.fetchone()  # a read that is not over
-        with ThreadPoolExecutor(8) as pool:
-            worst = [float(said) for said in pool.map(lambda _: run("-c", script, **data), range(8))]
-        cursor.close()
-    with sqlite3.connect(file) as after:
-        assert after.execute("SELECT count(*) FROM auth_group").fetchone()[0] == before + 8 * count
-        assert after.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        assert after.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    assert max(worst) < 20  # seconds, after which SQLite gives up

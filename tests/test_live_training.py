@@ -12,7 +12,7 @@ import pytest
 from tests.processes import gone, running
 from tests.site import FROM_OUTSIDE, ROOT, Site
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.alone]
 QUICK = {"RECONCILE_SECONDS": "1", "LEASE_SECONDS": "6", "HEARTBEAT_SECONDS": "1"}
 QUEUE = "from tests.squares import *; make_run(make_dataset(count=40), epochs=1000)"
 TELL = "from trainer.models import *; run = TrainingRun.objects.get(); print(run.status, run.attempt, run.deaths)"

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.client import Load, percentile, photos_below, request_bytes
 
+pytestmark = pytest.mark.alone
+
 
 class Alternating(BaseHTTPRequestHandler):
     """Answers 200 and 503 in turn and remembers what was posted."""

@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import math
+import weakref
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from classifier.preprocess import Preprocessing, normalize
 from tests.photos import make_records
 from trainer import checkpoint
 from trainer.data import load
-from trainer.fit import deterministic
-from trainer.loop import Diverged, Epoch, Step, Training, progress, train
+from trainer.gpu import settle
+from trainer.loop import Diverged, Epoch, Step, TooLittleMemory, Training, in_bfloat16, progress, train
 from trainer.recipe import Recipe
+
+pytestmark = pytest.mark.alone
 
 LABELS = ("chow", "pug", "samoyed")
 SMALL = Preprocessing(resize=16, crop=16)
@@ -41,7 +44,7 @@ def photos():
 
 @pytest.fixture(autouse=True)
 def reproducible():
-    deterministic()
+    settle(torch.device("cpu"))
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -153,6 +156,35 @@ def test_one_step_that_is_not_finite_is_skipped_and_counted(photos, monkeypatch)
     assert all(torch.isfinite(parameter).all() for parameter in training.kept().parameters())
 
 
+def test_constant_photos_train_without_a_number_that_is_not_finite(photos):
+    """R19: a variance of nothing."""
+    pixels = torch.full_like(photos.pixels, 7)
+    for epoch in train(start(photos), dataclasses.replace(photos, pixels=pixels), SMALL):
+        assert math.isfinite(epoch.loss) and epoch.skipped_steps == 0
+
+
+@pytest.mark.parametrize("fault", ["gradient", "pictures"])
+def test_a_step_that_is_not_finite_leaves_nothing_behind(photos, fault: str):
+    """R19: neither in the weights nor in the optimizer, the average or the batch-norm statistics."""
+    training = start(photos)
+    training.train_mode()
+    targets = torch.eye(photos.label_count)[torch.arange(8) % 3]
+    training.step(torch.rand(8, 3, 16, 16), targets)
+    before = {name: one.clone() for name, one in training.net.state_dict().items()}
+    first = next(training.net.parameters())
+    moments = {name: one.clone() for name, one in training.optimizer.state[first].items()}
+    images = torch.rand(8, 3, 16, 16)
+    if fault == "pictures":
+        images[3, 0, 0, 0] = math.inf
+    else:
+        first.register_hook(lambda gradient: gradient * math.nan)
+    _, loss = training.step(images, targets)
+    assert math.isnan(loss)
+    assert all(torch.equal(one, before[name]) for name, one in training.net.state_dict().items())
+    assert all(torch.equal(one, moments[name]) for name, one in training.optimizer.state[first].items())
+    assert all(torch.isfinite(one).all() for one in training.kept().state_dict().values())
+
+
 def test_more_than_one_in_a_hundred_steps_that_are_not_finite_stop_it(photos):
     for steps, allowed in ((400, 4), (50, 2)):
         training = start(photos)
@@ -231,4 +263,68 @@ def test_label_weights_weigh_in_the_loss(photos):
         logits, loss = training.step(images, targets)
         losses.append(loss)
     assert losses[0] == losses[1]
-    assert losses[2] == pytest.approx(float(-logits.log_softmax(1)[[2, 5], 2].mean()), rel=1e-5)
+    assert float(losses[2]) == pytest.approx(float(-logits.log_softmax(1)[[2, 5], 2].mean()), rel=1e-5)
+
+
+def test_figures_that_are_read_several_steps_at_once_are_the_same_and_may_be_saved_at_each(photos, tmp_path):
+    """As on a GPU, where every look waits for it."""
+    steps = list(progress(start(photos), photos, SMALL))
+    for stop_after in (1, 4):
+        seldom = start(photos)
+        seldom.look_steps = 3
+        before = list(itertools.islice(progress(seldom, photos, SMALL), stop_after))
+        assert seldom.sums.steps == {1: 3, 4: 4}[stop_after]
+        checkpoint.save(tmp_path, seldom.state(), epoch=0, step=seldom.sums.steps)
+        resumed = start(photos)
+        resumed.restore(checkpoint.latest(tmp_path))
+        rest = list(progress(resumed, photos, SMALL))
+        assert [figures(one) for one in before] == [figures(one) for one in steps[:stop_after]]
+        assert [figures(one) for one in rest] == [figures(one) for one in steps[seldom.steps :]]
+
+
+class Narrow(Tiny):
+    """A network on a device that has room for so many photos at a time."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.left_over = []  # weak references to what a refused step had in its hands
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert all(reference() is None for reference in self.left_over)
+        maps = self.body(images)
+        if len(images) > self.room:
+            self.left_over.append(weakref.ref(maps))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return self.head(maps)
+
+
+def test_a_batch_that_does_not_fit_is_computed_in_parts_and_nothing_of_the_attempt_is_kept(photos):
+    """R40: an exception's frames would keep the tensors that fill the memory."""
+    trainings = []
+    for room, parts in ((2, 1), (8, 4)):
+        torch.manual_seed(0)
+        training = Training(Narrow(room), RECIPE, head="head", steps_per_epoch=photos.steps(RECIPE.batch_size))
+        training.parts = parts
+        list(train(training, photos, SMALL))
+        assert training.parts == 4
+        trainings.append(training)
+    assert [len(training.net.left_over) for training in trainings] == [2, 0]
+    assert bits(trainings[0]) == bits(trainings[1])  # batch-norm statistics among them
+
+
+def test_memory_that_does_not_hold_two_photos_is_said_with_advice(photos):
+    training = Training(Narrow(1), RECIPE, head="head", steps_per_epoch=photos.steps(RECIPE.batch_size))
+    with pytest.raises(TooLittleMemory, match="smaller image_size"):
+        list(train(training, photos, SMALL))
+    assert all(parameter.grad is None for parameter in training.net.parameters())
+
+
+def test_the_device_decides_the_arithmetic_where_the_recipe_leaves_it_open(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 1)
+    found = {
+        precision: [in_bfloat16(dataclasses.replace(RECIPE, precision=precision), device) for device in (cpu, cuda)]
+        for precision in ("auto", "float32", "bfloat16")
+    }
+    assert found == {"auto": [False, True], "float32": [False, False], "bfloat16": [True, True]}

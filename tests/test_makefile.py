@@ -11,6 +11,8 @@ import pytest
 from tests.processes import gone
 from tests.site import Site
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

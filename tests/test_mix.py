@@ -5,6 +5,8 @@ from trainer.augment import generator
 from trainer.mix import cutmix, mix, mixup
 from trainer.recipe import Recipe
 
+pytestmark = pytest.mark.alone
+
 
 def test_mixup_blends_pictures_and_targets_by_the_same_share():
     images = torch.eye(6).view(6, 6, 1, 1)

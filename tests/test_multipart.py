@@ -13,6 +13,8 @@ from classifier import multipart
 from classifier.multipart import Malformed
 from tests.live import BOUNDARY, FORM, form, part
 
+pytestmark = pytest.mark.alone
+
 NAMES = st.text(st.characters(codec="ascii", exclude_characters='"\\\r\n', exclude_categories=["Cc"]), min_size=1)
 
 

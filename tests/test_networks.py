@@ -8,6 +8,8 @@ from torch import nn
 
 from classifier.networks import catalogue, parts, torchvision_family, torchvision_ops
 
+pytestmark = pytest.mark.alone
+
 LINEAR = {"kind": "linear"}
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests.artifacts import make_artifact
 from tests.model_files import HOSTILE, marker
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 EVENTS = ("pickle.find_class", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect")
 

@@ -10,6 +10,8 @@ import pytest
 from breedsite import obstacles
 from breedsite.launcher import Failed
 
+pytestmark = pytest.mark.alone
+
 
 def test_a_full_disk_is_answered_with_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 2**20, 2**20))

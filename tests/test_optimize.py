@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.optimize import clip, move_to, optimizer, parameter_groups
+from trainer.optimize import clip, move_to, optimizer, parameter_groups, step_if
 from trainer.recipe import Recipe
 from trainer.schedule import Point
+
+pytestmark = pytest.mark.alone
 
 RECIPE = Recipe(learning_rate=0.01, head_learning_rate=0.02)
 
@@ -75,3 +77,19 @@ def test_a_gradient_that_is_not_finite_is_told_by_its_norm():
     net = nn.Linear(2, 1, bias=False)
     net.weight.grad = torch.tensor([[math.nan, 1.0]])
     assert not torch.isfinite(clip(net, Recipe(clip_value=0.1)))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_step_that_is_not_finite_leaves_weights_and_moments_and_the_next_is_as_if_it_were_the_first(name: str):
+    nets = []
+    for gradients in ([math.nan, 1.0], [1.0]):
+        net = make()
+        made = optimizer(net, Recipe(optimizer=name, learning_rate=0.1, head_learning_rate=0.1), head="head")
+        begun = net.head.weight.detach().clone()
+        for gradient in gradients:
+            for parameter in net.parameters():
+                parameter.grad = torch.full_like(parameter, gradient)
+            done = step_if(made, clip(net, Recipe(clip_norm=0)))
+            assert bool(done) == math.isfinite(gradient) == (not torch.equal(net.head.weight, begun))
+        nets.append(net)
+    assert all(torch.equal(one, other) for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True))

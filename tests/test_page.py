@@ -14,10 +14,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from breedsite.rates import Rate
+from classifier.labels import chance
 from classifier.models import ModelVersion
 from classifier.predictor import Busy
 from classifier.problems import PROBLEMS
-from classifier.views import percent
 from tests.artifacts import make_artifact, make_spec
 from tests.corpus import CASES, OK
 from tests.pictures import encode, smooth
@@ -141,14 +141,16 @@ def test_without_examples_nothing_of_them_is_shown(client: Client, active_versio
 
 def test_examples_are_buttons_that_answer(client: Client, active_version, examples_dir):
     page = client.get("/").content.decode()
-    assert re.findall(r'src="(/examples/\d+\.jpg)"', page) == ["/examples/1.jpg", "/examples/2.jpg"]
-    response = client.post("/", {"example": "2"})
+    addresses = re.findall(r'src="(/examples/[0-9a-f]{16}\.jpg)"', page)
+    ids = re.findall(r'name="example" value="([0-9a-f]{16})"', page)
+    assert addresses == [f"/examples/{id}.jpg" for id in ids] and len(set(ids)) == 2
+    response = client.post("/", {"example": ids[1]})
     assert response.status_code == 200 and 'class="result' in response.content.decode()
 
 
-@pytest.mark.parametrize("number", ["0", "3", "-1", "x", "", "../1", "9" * 5000])
-def test_an_example_that_is_none_is_not_found(client: Client, active_version, examples_dir, number: str):
-    assert client.post("/", {"example": number}).status_code == 404
+@pytest.mark.parametrize("id", ["0", "1", "-1", "x", "", "../1", "9" * 5000])
+def test_an_example_that_is_none_is_not_found(client: Client, active_version, examples_dir, id: str):
+    assert client.post("/", {"example": id}).status_code == 404
 
 
 # --- with a photo
@@ -278,4 +280,4 @@ def test_who_is_signed_in_sends_the_token_of_the_form(active_version):
     ],
 )
 def test_a_probability_is_never_rounded_to_certainty(share, digits, shown):
-    assert percent(share, digits) == shown
+    assert chance(share, digits) == shown

@@ -19,6 +19,8 @@ from classifier.predictor import Busy, Identity, NoActiveVersion, Predictor
 from tests.artifacts import make_artifact, make_spec
 from tests.model_files import HOSTILE
 
+pytestmark = pytest.mark.alone
+
 
 def identity(folder: Path, name: str = "tiny", number: int = 1) -> Identity:
     return Identity(name, number, artifact.digest(folder))

@@ -23,6 +23,8 @@ from tests.pictures import (
     with_frame,
 )
 
+pytestmark = pytest.mark.alone
+
 PREPROCESSING = Preprocessing(resize=64, crop=56)
 
 

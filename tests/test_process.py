@@ -6,11 +6,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from classifier import artifact
 from tests.trainings import LABELS, RECIPE, events, start, write_job
+from trainer import answers
 from trainer.process import FAILED, LEFT, NO_SPACE
+from trainer.split import PARTS
+
+pytestmark = pytest.mark.alone
 
 
 def done(job: Path) -> tuple[int, list[dict[str, Any]]]:
@@ -51,7 +56,9 @@ def test_it_tells_its_way_and_ends_with_an_artifact(whole):
         assert [step for step, _, _ in epoch["trail"]] == [1, 2, 3]
         assert epoch["trail"][-1][1] == epoch["learning_rate"]
     step = named(said, "step")[0]
-    assert step["number"] == 1 and step["memory_bytes"] > 1e8
+    assert step["number"] == 1 and step["memory_bytes"] > 1e8 and step["cpu_seconds"] > 0
+    assert "gpu_memory_bytes" not in step  # it trains on the processor
+    assert all(one["trail"][-1][0] == one["number"] for one in named(said, "step"))
     (candidate,) = named(said, "candidate")
     spec = artifact.verify(Path(candidate["folder"]))
     assert candidate["digest"] == artifact.digest(folder / "artifact")
@@ -60,6 +67,21 @@ def test_it_tells_its_way_and_ends_with_an_artifact(whole):
     assert spec.origin["split"] == {"train": 24, "validation": 3, "test": 3}
     assert spec.origin["dataset_fingerprint"] == "0" * 64
     assert spec.origin["recipe"].items() >= RECIPE.items()
+
+
+def test_it_writes_down_its_answer_to_every_photo(whole):
+    folder, said = whole
+    assert named(said, "asking")[-1] == {"event": "asking", "done": 30, "total": 30}
+    found = answers.read(folder / "attempt-1" / "answers.npy")
+    spec = artifact.read(folder / "artifact")
+    assert sorted(found["photo"]) == list(range(100, 130))
+    by_part = {part: found[answers.chosen(found, [part])] for part in PARTS}
+    assert {part: len(rows) for part, rows in by_part.items()} == {"train": 24, "validation": 3, "test": 3}
+    assert spec.quality is not None
+    test = by_part["test"]
+    assert int((test["answer"] == test["label"]).sum()) == spec.quality.top1.correct
+    assert float(-np.log(test["own"]).mean()) == pytest.approx(spec.quality.loss, rel=1e-4)
+    assert LABELS[test["label"][test["photo"] == 101][0]] == "chow"
 
 
 def test_a_signal_in_the_middle_of_an_epoch_changes_no_bit_of_the_result(whole, tmp_path):
@@ -93,7 +115,7 @@ def test_a_signal_in_the_middle_of_an_epoch_changes_no_bit_of_the_result(whole, 
 def test_checkpoints_are_written_within_an_epoch_too(tmp_path):
     code, _ = done(write_job(tmp_path, checkpoint_seconds=0.0, recipe={"epochs": 1}))
     assert code == 0
-    names = [file.name for file in sorted((tmp_path / "attempt-1").iterdir())]
+    names = [file.name for file in sorted((tmp_path / "attempt-1").glob("*.checkpoint"))]
     assert names == ["epoch-00000-step-0000003.checkpoint", "epoch-00001-step-0000000.checkpoint"]
 
 
@@ -113,7 +135,7 @@ def test_the_best_epoch_of_a_training_that_was_left_can_be_published(tmp_path):
         )
     )  # fmt: skip
     assert code == 0
-    assert [one["event"] for one in said] == ["candidate"]
+    assert {one["event"] for one in said} == {"asking", "candidate"} and said[-1]["event"] == "candidate"
     spec = artifact.verify(out)
     assert spec.origin["best_epoch"] in (1, 2, 3)
     assert spec.origin["split"]["train"] == 24

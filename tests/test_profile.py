@@ -198,7 +198,7 @@ def test_the_file_system_of_a_path_is_that_of_the_mount_above_it(path: str, kind
 
 
 def test_sqlite_on_a_network_is_warned_about(monkeypatch, settings):
-    settings.DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "/data/x"}}
+    settings.DATABASES = {"default": {"ENGINE": "breedsite.sqlite", "NAME": "/data/x"}}
     monkeypatch.setattr("breedsite.checks.mounts", lambda: "none / overlay rw 0 0\nserver:/x /data nfs rw 0 0\n")
     [message] = sqlite_lies_on_a_disk_of_this_machine(None)
     assert message.id == "breedsite.W001" and "DATABASE_URL" in message.hint

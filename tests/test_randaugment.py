@@ -6,6 +6,8 @@ from tests.photos import draw
 from trainer.augment import generator
 from trainer.randaugment import OPERATIONS, apply, randaugment, torchvision_ops
 
+pytestmark = pytest.mark.alone
+
 torchvision_ops.declare()
 from torchvision.transforms import v2  # noqa: E402
 

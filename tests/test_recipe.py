@@ -6,6 +6,8 @@ from classifier.preprocess import Preprocessing
 from trainer.presets import STARTER, changed
 from trainer.recipe import Recipe, RecipeError, fields
 
+pytestmark = pytest.mark.alone
+
 
 def test_a_recipe_survives_the_way_to_json_and_back():
     assert Recipe.from_dict(STARTER.as_dict()) == STARTER
@@ -26,7 +28,7 @@ def test_every_field_has_a_sentence_of_help_and_a_default_within_its_bounds():
         ("epochs", "8", "a whole number"),
         ("learning_rate", -1e-4, "between 0 and 1000"),
         ("learning_rate", math.nan, "between 0 and 1000"),
-        ("precision", "float16", "one of float32, bfloat16"),
+        ("precision", "float16", "one of auto, float32, bfloat16"),
         ("architecture", "", "a name"),
     ],
 )

@@ -99,6 +99,20 @@ def test_only_a_new_epoch_forgives_deaths():
         TrainingRun.objects.update(due_at=None)
 
 
+def test_what_a_finished_run_left_behind_is_removed_and_what_another_needs_is_not(settings):
+    """Its process was killed between the end of the run and the removal of its checkpoints."""
+    dataset = make_dataset()
+    finished, waits = make_run(dataset), make_run(dataset)
+    assert claim() == finished
+    TrainingRun.objects.filter(pk=finished.pk).update(status=Status.FINISHED)
+    for name in (str(finished.pk), str(waits.pk), "other"):
+        (settings.RUNS_DIR / name / "attempt-2").mkdir(parents=True)
+        (settings.RUNS_DIR / name / "log.txt").touch()
+    jobs.reconcile()
+    assert {place.parent.name for place in settings.RUNS_DIR.glob("*/attempt-2")} == {str(waits.pk), "other"}
+    assert (finished.folder / "log.txt").exists()
+
+
 # --- stopping -----------------------------------------------------------------------------------------------------
 def test_a_queued_run_is_stopped_at_once_and_a_running_one_is_stopping():
     dataset = make_dataset()
@@ -135,10 +149,10 @@ def test_a_run_without_space_waits_until_there_is_some(monkeypatch):
     """R28."""
     make_run()
     run = claim()
-    run.folder.mkdir(parents=True)
-    assert run.pause(needs_bytes=50_000_000, free_bytes=3_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(free=3_000_000))
+    assert run.pause(50_000_000, run.folder)
     run.refresh_from_db()
-    assert (run.status, run.failure) == (Status.PAUSED, "The disk is full: it needs 50 MB, 3 are free.")
+    assert run.status == Status.PAUSED and "it needs 50 MB, 3 MB are free" in run.failure
     for free, status in ((49_999_999, Status.PAUSED), (50_000_000, Status.QUEUED)):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: types.SimpleNamespace(free=free))
         jobs.reconcile()
@@ -150,7 +164,7 @@ def test_a_run_without_space_waits_until_there_is_some(monkeypatch):
 def test_a_run_without_space_can_be_stopped():
     make_run()
     run = claim()
-    run.pause(needs_bytes=2, free_bytes=1)
+    run.pause(2**60, run.folder)
     run.refresh_from_db()
     assert run.stop() and run.status == Status.STOPPED
 

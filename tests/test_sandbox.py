@@ -22,6 +22,8 @@ from classifier.sandbox import Bounds, Sandbox
 from tests.corpus import CASES, OK
 from tests.pictures import encode, noise, png_bomb, scan_bomb, smooth
 
+pytestmark = pytest.mark.alone
+
 PREPROCESSING = Preprocessing(resize=64, crop=56)
 UNGUARDED = Limits(max_pixels=10**9, max_scans=10**6, max_scan_pixels=10**12)
 

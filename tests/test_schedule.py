@@ -4,6 +4,8 @@ import torch
 from trainer.recipe import Recipe
 from trainer.schedule import cosine, point
 
+pytestmark = pytest.mark.alone
+
 
 def rates(recipe: Recipe, steps: int) -> list[float]:
     return [point(recipe, step, steps).rate for step in range(steps)]

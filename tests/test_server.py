@@ -12,15 +12,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
 
 import pytest
 from waitress.parser import HTTPRequestParser
 
-from breedsite import server
-from breedsite.server import MAX_HEADER_BYTES, Parser, Server, _limited
+from breedsite import listener
+from breedsite.listener import MAX_HEADER_BYTES, Parser, Server, _limited, bound
 from classifier.gate import BodyLimits, Gate
-from tests.live import FORM, Wire, form, part
+from tests.live import FORM, Wire, part
+
+pytestmark = pytest.mark.alone
 
 MB = 1024**2
 LIMITS = BodyLimits(predict=15 * MB)
@@ -29,7 +30,7 @@ HEAD = b"POST /api/predictImage HTTP/1.1\r\nHost: localhost\r\nContent-Type: ima
 
 @contextlib.contextmanager
 def serving(application, threads: int = 4) -> Iterator[Server]:
-    one = Server(Gate(application, places=2, limits=LIMITS), host="127.0.0.1", port=0, threads=threads)
+    one = Server(Gate(application, places=2, limits=LIMITS), sockets=bound("127.0.0.1", 0), threads=threads)
     thread = threading.Thread(target=one.run)
     thread.start()
     yield one
@@ -43,47 +44,10 @@ def hello(environ, start_response):
     return [b"hello"]
 
 
-@contextlib.contextmanager
-def dripping(port: int, count: int, interval: float = 0.1) -> Iterator[None]:
-    """So many connections, each of which has begun a photo and sends a byte now and then."""
-    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
-    over = threading.Event()
-
-    def drip() -> None:
-        for connection in connections:
-            connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
-        while not over.wait(interval):
-            for connection in connections:
-                with contextlib.suppress(OSError):
-                    connection.sendall(b"x")
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
-    for connection in connections:
-        connection.close()
-
-
-@pytest.mark.parametrize("count", [10, 100])
-def test_slow_senders_stop_neither_predictions_nor_healthz(wire: Wire, active_version, picture, settings, count: int):
-    settings.PREDICT_RATE = None
-    with dripping(wire.port, count):
-        time.sleep(0.3)
-        seconds = []
-        for _ in range(20):
-            began = time.monotonic()
-            assert wire.photo(picture).status == 200
-            assert wire("GET", "/healthz").status == 200
-            seconds.append(time.monotonic() - began)
-    assert median(seconds) < 0.5
-
-
 def test_who_drips_for_too_long_is_left(monkeypatch):
-    monkeypatch.setattr(server, "BODY_SECONDS", 0.3)
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr(server, "CLEANUP_SECONDS", 0.1)
+    monkeypatch.setattr(listener, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(listener, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(listener, "CLEANUP_SECONDS", 0.1)
     with serving(hello) as one:
         port = one.addresses[0][1]
         header = socket.create_connection(("127.0.0.1", port))
@@ -97,8 +61,8 @@ def test_who_drips_for_too_long_is_left(monkeypatch):
 
 
 def test_bodies_on_their_way_take_no_more_memory_than_allowed(monkeypatch):
-    monkeypatch.setattr(server, "UNFINISHED_BYTES", 3 * MB)
-    monkeypatch.setattr(server, "CLEANUP_SECONDS", 0.1)
+    monkeypatch.setattr(listener, "UNFINISHED_BYTES", 3 * MB)
+    monkeypatch.setattr(listener, "CLEANUP_SECONDS", 0.1)
     with serving(hello) as one:
         port = one.addresses[0][1]
         connections = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(4)]
@@ -123,7 +87,7 @@ def test_bodies_on_their_way_take_no_more_memory_than_allowed(monkeypatch):
     ],
 )
 def test_a_sender_must_be_faster_than_a_kilobyte_a_second(header_seconds, received, finished, drips):
-    parser = Parser(Server.adjustments(LIMITS, host="127.0.0.1", port=0, threads=1))
+    parser = Parser(Server.adjustments(LIMITS, threads=1))
     parser.began -= header_seconds
     parser.headers_finished, parser.body_bytes_received = finished, received
     assert parser.drips is drips
@@ -189,27 +153,8 @@ def test_nothing_of_a_body_is_written_to_disk(wire: Wire, active_version, make_p
         assert answer.status in {200, 415}  # the page takes forms only
 
 
-def test_aborted_uploads_leave_every_place_free(wire: Wire, active_version, picture, settings):
-    """R29 in small: 100 senders hang up in the middle of a body, 100 more before they read the answer."""
-    settings.PREDICT_RATE = None
-    from breedsite.wsgi import application
-
-    body = form(part("image", picture))
-    whole = HEAD.replace(b"image/jpeg", FORM.encode()) + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
-    for _ in range(100):
-        for piece in (whole[: len(whole) // 2], whole):
-            with socket.create_connection(("127.0.0.1", wire.port)) as connection:
-                connection.sendall(piece)
-    end = time.monotonic() + 10
-    while application.inside and time.monotonic() < end:
-        time.sleep(0.05)
-    assert application.inside == 0
-    with ThreadPoolExecutor(8) as pool:
-        assert {answer.status for answer in pool.map(lambda _: wire.photo(picture), range(40))} == {200}
-
-
 def test_the_limit_of_one_path_is_not_the_limit_of_the_next():
-    adjustments = Server.adjustments(LIMITS, host="127.0.0.1", port=0, threads=1)
+    adjustments = Server.adjustments(LIMITS, threads=1)
     first, second = Parser(adjustments), Parser(adjustments)
     first.received(HEAD + b"Content-Length: 5000000\r\n\r\n")
     second.received(HEAD.replace(b"/api/predictImage", b"/admin/") + b"Content-Length: 5000000\r\n\r\n")

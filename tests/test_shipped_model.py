@@ -7,6 +7,8 @@ import pytest
 from classifier import artifact
 from classifier.engines.onnx import OnnxEngine
 
+pytestmark = pytest.mark.alone
+
 FOLDER = Path(artifact.__file__).with_name("starter")
 
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from trainer.split import SplitError, fingerprint, split
 
+pytestmark = pytest.mark.alone
+
 
 def contents(count: int) -> list[bytes]:
     return [number.to_bytes(32) for number in range(count)]
@@ -66,6 +68,13 @@ def test_a_label_of_two_distinct_photos_is_refused_by_name():
     groups = [*range(10), 10, 10, 10, 11]
     with pytest.raises(SplitError, match="'pug' has 2 distinct photos"):
         split(contents(14), labels, groups=groups, seed=1)
+
+
+def test_a_supplied_test_part_leaves_the_other_fractions_to_one_another():
+    supplied = [*["train"] * 500, *["test"] * 100]
+    cifar = (45 / 60, 5 / 60, 10 / 60)
+    parts = split(contents(600), ["pug"] * 600, groups=range(600), seed=1, fractions=cifar, supplied=supplied)
+    assert Counter(parts) == {"train": 450, "validation": 50, "test": 100}
 
 
 def test_fractions_that_do_not_sum_to_1_are_refused():

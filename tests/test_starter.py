@@ -18,6 +18,8 @@ from trainer.fit import Fit
 from trainer.ingest import source
 from trainer.recipe import Recipe
 
+pytestmark = pytest.mark.alone
+
 RECIPE = Recipe(architecture="squeezenet1_1", image_size=32, epochs=2, batch_size=16)
 LABELS = ("chow", "pug", "samoyed")
 

@@ -1,22 +1,25 @@
 """A run from its claim to its version, with the real training process; what is killed, and what is asked to stop."""
 
 import os
+import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 
 from breedsite import jobs
-from classifier.models import ModelVersion
+from classifier.models import ModelVersion, ModelVersionQuerySet
 from tests.processes import gone, running
 from tests.squares import make_dataset, make_run
-from trainer import tasks
-from trainer.models import TrainingRun
+from trainer import answers, tasks
+from trainer.models import TrainingRun, attempt, holding
 from trainer.models.supervising import device, supervise
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -96,6 +99,7 @@ def test_a_run_becomes_a_candidate_version_with_its_lineage():
     assert run.version.card.quality.n == 3
     assert [(epoch.number, len(epoch.trail)) for epoch in run.epochs.all()] == [(1, 3), (2, 3), (3, 3)]
     assert run.device == device() and run.finished_at is not None and run.token is None
+    assert sorted(answers.read(run.answers)["photo"]) == sorted(dataset.photos.values_list("pk", flat=True))
     assert not list(run.folder.glob("attempt-*")) and (run.folder / "log.txt").read_text() != ""
     assert seen["nice"] == 19 and seen["session"] == seen["process"] and gone([seen["process"]])
 
@@ -167,6 +171,26 @@ def test_what_a_person_can_mend_fails_with_its_sentence():
     assert run.status == Status.FAILED and run.failure.startswith("The loss became NaN at epoch")
 
 
+def test_a_training_that_diverges_keeps_its_best_epoch(monkeypatch, tmp_path):
+    """R19: inf in the pictures of one batch after another from the second epoch on."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def trace(frame, event, argument):\n"
+        "    if event == 'call' and frame.f_code.co_name == 'step' and 'images' in frame.f_locals:\n"
+        "        if frame.f_locals['self'].epochs_done: frame.f_locals['images'].fill_(float('inf'))\n"
+        "sys.setprofile(trace)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = make_run()
+    supervise(claim())
+    run.refresh_from_db()
+    assert run.status == Status.FAILED and run.failure.startswith("The loss became NaN at epoch 2, step ")
+    assert "Its best epoch was kept" in run.failure
+    assert run.version is not None and run.version.card.origin["best_epoch"] == 1
+    assert [epoch.number for epoch in run.epochs.all()] == [1]
+    assert run.may_continue and list(run.folder.glob("attempt-1/*.checkpoint"))
+
+
 def test_an_error_that_nobody_foresaw_points_to_the_log(monkeypatch, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
@@ -210,6 +234,7 @@ def test_an_artifact_that_nobody_heard_of_is_published_without_training_again():
     supervise(claim(), say=witness)
     run.refresh_from_db()
     assert run.status == Status.FINISHED and run.version == ModelVersion.objects.get()
+    assert len(answers.read(run.answers)) == 30
     assert witness.said == []
 
 
@@ -232,24 +257,53 @@ def test_the_task_trains_what_waits_one_after_the_other():
     assert runs[0].finished_at < runs[1].finished_at
 
 
-def test_epochs_wait_while_the_database_is_away(monkeypatch):
-    """R26: the training goes on, and its epochs are stored in their order when the database is back."""
-    from django.db import OperationalError
-
+def test_everything_waits_while_the_database_is_away(monkeypatch):
+    """R26: the training goes on, its epochs are stored in their order when the database is back, and what it takes to
+    begin and to end a run is done then as well."""
     run = make_run()
-    whole_record, failures = TrainingRun.record, []
+    failures: list[str] = []
 
-    def record(self: TrainingRun, epoch: dict[str, Any]) -> bool:
-        if len(failures) < 5:
-            failures.append(epoch["number"])
-            raise OperationalError("the database is away")
-        return whole_record(self, epoch)
+    def away_at_first(owner: type, name: str, times: int) -> None:
+        whole = getattr(owner, name)
 
-    monkeypatch.setattr(TrainingRun, "record", record)
+        def sometimes(*args: Any, **kwargs: Any) -> Any:
+            if failures.count(name) < times:
+                failures.append(name)
+                raise OperationalError("the database is away")
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, sometimes)
+
+    claimed = claim()
+    monkeypatch.setattr(holding, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(attempt, "BEAT_SECONDS", 0.01)
+    away_at_first(attempt, "write_job", 2)
+    away_at_first(TrainingRun, "record", 5)
+    away_at_first(ModelVersionQuerySet, "register", 2)
+    away_at_first(TrainingRun, "finish", 2)
+    supervise(claimed)
+    run.refresh_from_db()
+    assert run.status == Status.FINISHED and run.version == ModelVersion.objects.get()
+    assert Counter(failures) == {"write_job": 2, "record": 5, "register": 2, "finish": 2}
+    assert list(run.epochs.values_list("number", flat=True)) == [1, 2, 3]
+
+
+def test_an_end_whose_confirmation_was_lost_is_the_end(monkeypatch):
+    """R26: the server had committed when the connection broke."""
+    run = make_run(epochs=1)
+    whole = TrainingRun.finish
+
+    def finish(self: TrainingRun, *args: Any, **changes: Any) -> bool:
+        stored = TrainingRun.objects.get(pk=self.pk).status == Status.FINISHED
+        done = whole(self, *args, **changes)
+        if not stored:
+            raise OperationalError("the connection broke")
+        return done
+
+    monkeypatch.setattr(TrainingRun, "finish", finish)
     supervise(claim())
     run.refresh_from_db()
-    assert run.status == Status.FINISHED and len(failures) == 5
-    assert list(run.epochs.values_list("number", flat=True)) == [1, 2, 3]
+    assert run.status == Status.FINISHED and run.version is not None and run.version.path.is_dir()
 
 
 # --- the command --------------------------------------------------------------------------------------------------
@@ -266,6 +320,17 @@ def test_the_command_trains_in_the_foreground_and_names_the_version(capsys):
     assert "epoch 2: loss" in said and "version shapes:1 is a candidate" in said
     run = TrainingRun.objects.get()
     assert (run.status, run.name, run.recipe["epochs"]) == (Status.FINISHED, "shapes", 2)
+
+
+def test_on_a_terminal_the_command_tells_how_far_it_is_and_how_long_it_will_take(capsys, monkeypatch):
+    make_dataset()
+    monkeypatch.setattr("django.core.management.base.OutputWrapper.isatty", lambda self: True)
+    call_command("train", "--dataset", "squares", "--no-color", *change(epochs=2))
+    captured = capsys.readouterr()
+    assert re.search(r"\repoch 2 of 2, step \d+ of \d+, \d+ images/s, about \d+ (seconds|minutes) left", captured.err)
+    assert re.search(
+        r"is a candidate: top-1 [01]\.\d{4} \([01]\.\d{4} to [01]\.\d{4}\) on \d+ test photos", captured.out
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,17 @@ import signal
 import socket
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from breedsite import up
 from tests.processes import cpu_seconds, gone
 from tests.site import Site
+
+pytestmark = pytest.mark.alone
 
 READY = r"Ready in ([\d.]+) s: (http://127\.0\.0\.1:\d+)"
 
@@ -35,7 +39,8 @@ def used(tmp_path_factory) -> tuple[Path, str]:
         assert status(site, "/admin/login/") == 200
         everyone = site.processes()
         assert len(list(Path(f"/proc/{site.process.pid}/task").iterdir())) == 1  # or forking would be a risk
-        assert len(everyone) == 6  # the launcher, Valkey, the worker and its two, the web server
+        web = 1 + settings.WEB_PROCESSES if settings.WEB_PROCESSES > 1 else 1
+        assert len(everyone) == 5 + web  # the launcher, Valkey, the worker and its two, the web server
         assert not [process for process in everyone if "torch" in Path(f"/proc/{process}/maps").read_text()]
         assert site.stop() < 10
         assert site.process.returncode == 0
@@ -76,7 +81,8 @@ def test_the_administrator_can_sign_in_and_the_second_start_makes_no_other(used)
         assert (answer.status, answer.getheader("Location")) == (302, "/admin/")
         site.stop()
     assert "password" not in site.text
-    rows = sqlite3.connect(data / "breedsite.sqlite3").execute("select username from auth_user").fetchall()
+    with closing(sqlite3.connect(data / "breedsite.sqlite3")) as database:
+        rows = database.execute("select username from auth_user").fetchall()
     assert rows == [(name,)]
 
 

@@ -14,6 +14,8 @@ import redis
 from breedsite import valkey
 from tests.processes import running
 
+pytestmark = pytest.mark.alone
+
 
 @contextmanager
 def server(folder: Path):
@@ -49,15 +51,23 @@ def test_nobody_answers_where_no_server_is(folder):
     assert not valkey.answers(folder / "socket")
 
 
-def test_what_was_queued_outlives_a_kill_and_the_old_socket_is_no_obstacle(folder):
+def test_the_socket_that_a_kill_leaves_is_no_obstacle(folder):
     with server(folder) as process:
-        client(folder).rpush("queue", "a", "b")
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     assert (folder / "socket").exists()
     assert not valkey.answers(folder / "socket")
     with server(folder):
-        assert client(folder).lrange("queue", 0, -1) == [b"a", b"b"]
+        assert client(folder).ping()
+
+
+def test_it_writes_nothing_to_the_disk_which_may_be_full(folder):
+    """R28: with a file of its own it would refuse every write, and every PING, for as long as there is no room."""
+    with server(folder) as process:
+        client(folder).rpush("queue", "a", "b")
+        process.terminate()
+        process.wait(10)
+        assert [file.name for file in folder.iterdir()] in ([], ["socket"])
 
 
 def test_it_listens_on_its_socket_alone_and_for_its_user_alone(folder):

@@ -5,6 +5,8 @@ from safetensors.torch import save_file
 from classifier.networks import torchvision_family
 from trainer.warmstart import WeightsError, match_labels, read_weights, warm_start
 
+pytestmark = pytest.mark.alone
+
 ARCHITECTURE = {"name": "mobilenet_v2", "head": {"kind": "linear"}}
 KNOWN = torchvision_family.pretrained_labels("mobilenet_v2")
 

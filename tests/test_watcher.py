@@ -25,6 +25,7 @@ class Place:
         self.target: Target | Exception | None = None
         self.reports: list[tuple[str, str]] = []
         self.looks = 0
+        self.answering: str | None = None
 
     def look(self) -> Target | None:
         self.looks += 1
@@ -34,6 +35,9 @@ class Place:
 
     def report(self, identity: Identity, sentence: str) -> None:
         self.reports.append((str(identity), sentence))
+
+    def seen(self, identity: Identity | None) -> None:
+        self.answering = identity and str(identity)
 
 
 @pytest.fixture
@@ -45,7 +49,13 @@ def place() -> Place:
 def watcher(place):
     predictor = Predictor(threads=1, places=8, max_wait_seconds=5)
     watcher = Watcher(
-        predictor, look=place.look, report=place.report, rest=lambda: None, end=lambda: None, seconds=0.01
+        predictor,
+        look=place.look,
+        report=place.report,
+        seen=place.seen,
+        rest=lambda: None,
+        end=lambda: None,
+        seconds=0.01,
     )
     yield watcher
     watcher.stop()
@@ -75,7 +85,7 @@ def test_it_follows_the_active_version_in_a_thread_of_its_own(watcher, place, ar
     place.target = target(make_artifact(tmp_path / "zoo", seed=1), "zoo")
     until(lambda: answering(watcher) == "zoo")
     place.target = None
-    until(lambda: answering(watcher) is None)
+    until(lambda: answering(watcher) is None and place.answering is None)
 
 
 def test_it_keeps_the_old_version_and_says_why_when_the_new_one_cannot_be_loaded(
@@ -91,13 +101,14 @@ def test_it_keeps_the_old_version_and_says_why_when_the_new_one_cannot_be_loaded
     assert answering(watcher) == "tiny"
     (report,) = place.reports  # not tried again at every look
     assert report[0] == "zoo:1" and "model.onnx has 0 bytes" in report[1]
+    assert place.answering == "tiny:1"
     assert "zoo:1 could not be loaded, tiny:1 goes on answering" in caplog.text
 
     shutil.copy(tmp_path / "zoo" / "model.onnx", broken / "model.onnx")
     watcher.retry_at = 0.0
     watcher.step()
     assert answering(watcher) == "zoo"
-    assert place.reports[-1] == ("zoo:1", "")
+    assert place.reports[-1] == ("zoo:1", "") and place.answering == "zoo:1"
 
 
 def test_an_outage_changes_nothing_and_is_said_once(watcher, place, artifact_folder, caplog):

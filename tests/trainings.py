@@ -45,7 +45,7 @@ def write_manifest(folder: Path, count: int = 10) -> Path:
             file = folder / f"{sha256}.png"
             file.write_bytes(data)
             part = PARTS[{0: 1, 1: 2}.get(number, 0)]
-            entries.append(manifest.Entry(str(file), sha256, name, part, f"{name}/{number}.png"))
+            entries.append(manifest.Entry(str(file), sha256, name, part, f"{name}/{number}.png", 100 + len(entries)))
     manifest.write(folder / "manifest.jsonl", entries)
     return folder / "manifest.jsonl"
 

@@ -1,7 +1,8 @@
 """Random changes of a whole batch of training pictures at once, drawn from a generator of (seed, epoch, step).
 
 A crop of the photo's own size and a mirror move pixels as they are. All other geometry is one affine map a picture, so
-that crop, stretch, turn, shift, zoom and mirror cost a single resampling.
+that crop, stretch, turn, shift, zoom and mirror cost a single resampling. The pictures may lie on a GPU; the draws are
+made on the CPU all the same, so that every device sees the same changes.
 """
 
 import math
@@ -23,15 +24,20 @@ def generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
+def beside(numbers: Tensor, images: Tensor) -> Tensor:
+    """Numbers drawn on the CPU, where the pictures are; nobody waits for the copy."""
+    return numbers.to(images.device, non_blocking=True)
+
+
 def augment(pixels: Tensor, recipe: Recipe, draws: torch.Generator) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, S, S), 0..1, S = recipe.image_size."""
     whole = padded_crop(pixels.permute(0, 3, 1, 2), recipe.crop_padding, draws)  # uint8 (B, 3, H, W)
     size = [len(whole), 3, recipe.image_size, recipe.image_size]
     if resamples(recipe) or list(whole.shape) != size:
-        grid = F.affine_grid(affine(len(whole), recipe, draws), size, align_corners=False)
+        grid = F.affine_grid(beside(affine(len(whole), recipe, draws), whole), size, align_corners=False)
         images = F.grid_sample(whole.float().div_(255), grid, padding_mode="reflection", align_corners=False)
     else:
-        mirror = uniform(len(whole), 0, 1, draws) < recipe.flip
+        mirror = beside(uniform(len(whole), 0, 1, draws) < recipe.flip, whole)
         images = torch.where(mirror.view(-1, 1, 1, 1), whole.flip(3), whole).float().div_(255)
     if recipe.randaugment_operations:
         levels = images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
@@ -52,11 +58,12 @@ def padded_crop(images: Tensor, padding: int, draws: torch.Generator) -> Tensor:
         return images
     count, _, height, width = images.shape
     padded = F.pad(images.float(), [padding] * 4, mode="reflect").to(images.dtype)  # torch pads no uint8
-    top, left = torch.randint(2 * padding + 1, (2, count), generator=draws)
-    rows = (top.view(-1, 1) + torch.arange(height)).view(count, 1, height, 1)
-    columns = (left.view(-1, 1) + torch.arange(width)).view(count, 1, 1, width)
-    pictures = torch.arange(count).view(-1, 1, 1, 1)
-    return padded[pictures, torch.arange(3).view(1, 3, 1, 1), rows, columns]
+    place = images.device
+    top, left = beside(torch.randint(2 * padding + 1, (2, count), generator=draws), images)
+    rows = (top.view(-1, 1) + torch.arange(height, device=place)).view(count, 1, height, 1)
+    columns = (left.view(-1, 1) + torch.arange(width, device=place)).view(count, 1, 1, width)
+    pictures = torch.arange(count, device=place).view(-1, 1, 1, 1)
+    return padded[pictures, torch.arange(3, device=place).view(1, 3, 1, 1), rows, columns]
 
 
 def affine(count: int, recipe: Recipe, draws: torch.Generator) -> Tensor:
@@ -89,10 +96,10 @@ def colour(images: Tensor, strength: float, draws: torch.Generator) -> Tensor:
     if strength == 0:
         return images
     brightness, contrast, saturation = (
-        uniform(len(images), 1 - strength, 1 + strength, draws).view(-1, 1, 1, 1) for _ in range(3)
+        beside(uniform(len(images), 1 - strength, 1 + strength, draws).view(-1, 1, 1, 1), images) for _ in range(3)
     )
     images = images * brightness
-    grey = torch.einsum("bchw,c->bhw", images, torch.tensor(LUMA)).unsqueeze(1)  # (B, 1, H, W)
+    grey = torch.einsum("bchw,c->bhw", images, beside(torch.tensor(LUMA), images)).unsqueeze(1)  # (B, 1, H, W)
     images = grey + (images - grey) * saturation
     mean = grey.mean(dim=(2, 3), keepdim=True)
     return (mean + (images - mean) * contrast).clamp_(0, 1)

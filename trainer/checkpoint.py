@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from classifier import crash
+
 log = logging.getLogger(__name__)
 
 MAGIC = b"breedsite checkpoint 1\n"  # then 32 bytes of SHA-256, then what torch.save wrote
@@ -29,10 +31,13 @@ def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int = 0) -> P
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"epoch-{epoch:05d}-step-{step:07d}.checkpoint"
+    for rest in folder.glob(".epoch-*.part"):  # of a process that was killed while it wrote: nobody else writes here
+        rest.unlink()
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
     write_atomically(file, MAGIC + hashlib.sha256(payload).digest(), payload)
+    crash.here("before_checkpoint_removal")
     for old in _all(folder)[:-KEEP]:
         old.unlink()
     return file
@@ -47,7 +52,7 @@ def load(file: Path) -> dict[str, Any]:
     if hashlib.sha256(data[start:]).digest() != data[len(MAGIC) : start]:
         raise CheckpointError(f"{file} is damaged: its contents do not have the digest they were written with.")
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(data[start:]), weights_only=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(data[start:]), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{file} holds more than tensors and plain values.") from error
     return state
@@ -71,9 +76,12 @@ def write_atomically(file: Path, *parts: bytes | memoryview) -> None:
         with temporary.open("wb") as out:
             for part in parts:
                 out.write(part)
+                crash.here("in_checkpoint_write")
             out.flush()
             os.fsync(out.fileno())
+        crash.here("before_checkpoint_rename")
         temporary.replace(file)
+        crash.here("after_checkpoint_rename")
     finally:
         temporary.unlink(missing_ok=True)
     handle = os.open(file.parent, os.O_RDONLY)

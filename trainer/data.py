@@ -1,7 +1,7 @@
 """Photos in memory: read once through the same decoder as every prediction, kept as one uint8 tensor."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,14 @@ from torch import Tensor
 from classifier.guard import Refused
 from classifier.preprocess import Preprocessing, decode, square
 from trainer import duplicates
-from trainer.augment import generator
+from trainer.augment import augment, beside, generator
 from trainer.balance import order as balanced
 from trainer.ingest.record import Record
 from trainer.recipe import Recipe
 
 log = logging.getLogger(__name__)
+
+Prepare = Callable[[Tensor, torch.Generator], Tensor]  # a batch and where its draws come from -> what is learnt from
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Photos:
     pixels: Tensor  # uint8 (N, H, W, 3)
     labels: Tensor  # int64 (N,)
     label_count: int
+    pinned: bool = False  # hand batches on in pinned memory, from which a GPU copies them while it computes
 
     def batches(self, recipe: Recipe, epoch: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """An epoch's photos in an order that depends on (seed, epoch), from the batch `first` (0, 1, ...) on: pixels
@@ -34,18 +37,37 @@ class Photos:
         Every photo once, or drawn so that the labels are balanced (see trainer.balance.order). A last photo that would
         stand alone joins the batch before it, for batch norm finds no variance in one.
         """
-        order = balanced(self.labels, recipe.balance, generator(recipe.seed, epoch))
-        steps = self.steps(recipe.batch_size)
-        for step in range(first, steps):
-            last = step == steps - 1
-            indices = order[step * recipe.batch_size : None if last else (step + 1) * recipe.batch_size]
-            yield self.pixels[indices], self.labels[indices]
+        for indices in batch_indices(self.labels, recipe, epoch, first=first):
+            pixels = self.pixels[beside(indices, self.pixels)]
+            yield pixels.pin_memory() if self.pinned else pixels, self.labels[indices]
 
     def steps(self, batch_size: int) -> int:
         """Batches an epoch."""
-        count = len(self.labels)
-        alone = 1 < batch_size < count and count % batch_size == 1
-        return -(-count // batch_size) - alone
+        return batch_count(len(self.labels), batch_size)
+
+    def inputs(self, recipe: Recipe, preprocessing: Preprocessing) -> Prepare:
+        """What makes of a batch's pixels what the network learns from."""
+        return prepare(recipe, preprocessing)
+
+
+def prepare(recipe: Recipe, preprocessing: Preprocessing) -> Prepare:
+    """uint8 (B, H, W, 3) -> changed at random and normalized, float32 (B, 3, S, S)."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return lambda pixels, draws: (augment(pixels, recipe, draws) - beside(mean, pixels)) / beside(std, pixels)
+
+
+def batch_indices(labels: Tensor, recipe: Recipe, epoch: int, *, first: int = 0) -> Iterator[Tensor]:
+    """The indices of an epoch's batches, from the batch `first` on: see `Photos.batches`."""
+    order = balanced(labels, recipe.balance, generator(recipe.seed, epoch))
+    count = batch_count(len(labels), recipe.batch_size)
+    for step in range(first, count):
+        yield order[step * recipe.batch_size : None if step == count - 1 else (step + 1) * recipe.batch_size]
+
+
+def batch_count(count: int, batch_size: int) -> int:
+    """Batches an epoch of so many photos."""
+    alone = 1 < batch_size < count and count % batch_size == 1
+    return -(-count // batch_size) - alone
 
 
 @dataclass(frozen=True)

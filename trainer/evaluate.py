@@ -1,36 +1,27 @@
 """How good a network is on photos it has not trained on: sums over photos, each share with its 95 % interval."""
 
-import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
-from classifier.preprocess import Preprocessing, preprocess
-from classifier.spec import Quality, Rate
+from classifier.preprocess import Preprocessing, normalize, preprocess
+from classifier.quality import TENTHS, Band, Quality, Rate, rate
 from trainer.ingest.record import Record
 
-WILSON_Z = 1.959964  # 95 %
 Forward = Callable[[np.ndarray], np.ndarray]  # (B, 3, H, W) -> (B, K)
 
 
-def rate(correct: int, n: int) -> Rate:
-    """So many of n, with its 95 % Wilson interval (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    z2 = WILSON_Z**2
-    centre = (correct + z2 / 2) / (n + z2)
-    spread = WILSON_Z / (n + z2) * math.sqrt(correct * (n - correct) / n + z2 / 4)
-    return Rate(n=n, correct=correct, low=max(centre - spread, 0.0), high=min(centre + spread, 1.0))
-
-
 def torch_forward(net: nn.Module) -> Forward:
-    """The network as a function of numpy arrays, in evaluation mode and channels-last."""
+    """The network as a function of numpy arrays, in evaluation mode and channels-last, on the device where it is."""
     net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
-            return net(batch).float().numpy()
+            batch = torch.from_numpy(images).to(next(net.parameters()).device)
+            return net(batch.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
 
     return forward
 
@@ -44,6 +35,14 @@ def logits_of(
         images = [preprocess(record.read(), preprocessing) for record in records[start : start + batch_size]]
         parts.append(forward(np.stack(images)))
     return np.concatenate(parts)
+
+
+def logits_on(
+    forward: Forward, pixels: np.ndarray, preprocessing: Preprocessing, *, batch_size: int = 64
+) -> np.ndarray:
+    """As `logits_of`, of photos that are decoded and squared already: uint8 (N, H, W, 3) -> float32 (N, K)."""
+    starts = range(0, len(pixels), batch_size)
+    return np.concatenate([forward(normalize(pixels[start : start + batch_size], preprocessing)) for start in starts])
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -68,16 +67,28 @@ def top(logits: np.ndarray, answers: np.ndarray, k: int) -> Rate:
 def quality(logits: np.ndarray, answers: np.ndarray, labels: Sequence[str], *, split: str) -> Quality:
     """All that a model's card says of it. `answers` (N,) are the right indices; the logits (N, K) are calibrated, so
     that the loss is that of the probabilities people see."""
-    right = logits.argmax(axis=1) == answers
+    given = logits.argmax(axis=1)
+    right = given == answers
+    wrong: dict[str, Counter[str]] = {label: Counter() for label in labels}
+    for number, instead in zip(answers[~right], given[~right], strict=True):
+        wrong[labels[number]][labels[instead]] += 1
+    seen = {label: int((answers == number).sum()) for number, label in enumerate(labels)}
     return Quality(
         split=split,
         n=len(answers),
         top1=top(logits, answers, 1),
         top5=top(logits, answers, 5),
         loss=loss_of(logits, answers),
-        per_label={
-            label: rate(int(right[answers == number].sum()), int((answers == number).sum()))
-            for number, label in enumerate(labels)
-            if (answers == number).any()
-        },
+        per_label={label: rate(n - wrong[label].total(), n) for label, n in seen.items() if n},
+        confusion={label: dict(wrong[label].most_common()) for label, n in seen.items() if n},
+        bands=bands(np.exp(log_softmax(logits)).max(axis=1), right),
+    )
+
+
+def bands(confidence: np.ndarray, right: np.ndarray) -> tuple[Band, ...]:
+    """How often answers of about each probability are right: by tenths, without those that no answer gave."""
+    tenths = np.floor(confidence * (TENTHS - 1) + 0.5).astype(int)
+    masks = [tenths == tenth for tenth in range(TENTHS)]
+    return tuple(
+        Band(int(mask.sum()), int(right[mask].sum()), float(confidence[mask].mean())) for mask in masks if mask.any()
     )

@@ -6,6 +6,7 @@ The graph has the input "image" (B, 3, H, W) and the outputs "logits" (B, K) and
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ from classifier.spec import Golden
 
 GOLDEN_SEEDS = (1, 2, 3)
 
-logging.getLogger("onnx_ir").setLevel(logging.WARNING)  # it tells every constant that it joins: the end of each log
+for exporter in ("onnx_ir", "onnxscript"):  # they tell of every pass over the graph, and a run shows the end of its log
+    logging.getLogger(exporter).setLevel(logging.WARNING)
 
 
 class ExportError(RuntimeError):
@@ -54,34 +56,45 @@ class WithFeatures(nn.Module):
 
 
 @contextmanager
-def exported(net: nn.Module, architecture: str, preprocessing: Preprocessing) -> Iterator[dict[str, Path]]:
-    """The files of an artifact in a temporary folder: {"model.onnx": ..., "weights.safetensors": ...}.
+def exported(
+    net: nn.Module, architecture: str, preprocessing: Preprocessing, *, within: Path | None = None
+) -> Iterator[dict[str, Path]]:
+    """The files of an artifact in a temporary folder, which lies in the folder `within`, else where the system keeps
+    such: {"model.onnx": ..., "weights.safetensors": ...}.
 
-    Raises ExportError when ONNX Runtime's logits differ from torch's.
+    Raises ExportError when ONNX Runtime's logits differ from torch's, and OSError when the disk is full.
     """
     net = net.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    with tempfile.TemporaryDirectory(prefix="breedsite-export-") as folder:
+    with tempfile.TemporaryDirectory(prefix="breedsite-export-", dir=within) as folder:
         files = {name: Path(folder) / name for name in ("model.onnx", "weights.safetensors")}
         write_onnx(net, catalogue.family(architecture).feature_layer(net), preprocessing.crop, files["model.onnx"])
-        safetensors.torch.save_file(net.state_dict(), files["weights.safetensors"])
+        # Not `save_file`, which hides a full disk in an error of its own.
+        files["weights.safetensors"].write_bytes(safetensors.torch.save(net.state_dict()))
         compare(files["model.onnx"], golden(net, preprocessing), preprocessing)
         yield files
 
 
 def write_onnx(net: nn.Module, feature_layer: str | None, side: int, file: Path) -> None:
-    """One file, weights inside, any batch size."""
-    wrapped = WithFeatures(net, feature_layer).eval()
+    """The graph of a whole network."""
     names = ["logits", "features"] if feature_layer else ["logits"]
-    batch = torch.export.Dim("batch", min=1, max=4096)
+    write_graph(WithFeatures(net, feature_layer), names, side, file)
+
+
+def write_graph(module: nn.Module, outputs: list[str], side: int, file: Path, *, batch: int | None = None) -> None:
+    """One file, weights inside: "image" (B, 3, side, side) -> these outputs; any B, or this one, in half the time."""
+    any_batch = ({0: torch.export.Dim("batch", min=1, max=4096)},)
     options: dict[str, Any] = {"dynamo": True, "external_data": False, "optimize": True, "verbose": False}
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning
+        )  # torch's own
         torch.onnx.export(
-            wrapped,
-            (torch.zeros(2, 3, side, side),),
+            module.eval(),
+            (torch.zeros(batch or 2, 3, side, side),),
             file,
             input_names=["image"],
-            output_names=names,
-            dynamic_shapes=({0: batch},),
+            output_names=outputs,
+            dynamic_shapes=None if batch else any_batch,
             **options,
         )
     forget_origin(file)

@@ -7,7 +7,8 @@ test photos are not touched here.
 import copy
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from classifier.networks import parts
 from classifier.preprocess import Preprocessing
-from classifier.spec import Rate
+from classifier.quality import Rate
 from trainer import checkpoint
 from trainer.balance import weights
 from trainer.blend import blend, choose
+from trainer.cache import FeatureCache
 from trainer.calibrate import fit_temperature
-from trainer.data import load
+from trainer.data import batch_count
 from trainer.dataset import Dataset
 from trainer.evaluate import logits_of, loss_of, top, torch_forward
-from trainer.loop import Epoch, Step, Training, progress
+from trainer.features import Computing
+from trainer.gpu import settle
+from trainer.ground import ground
+from trainer.loop import CPU, Epoch, Step, Training, progress
 from trainer.recipe import Recipe
+from trainer.weights import WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -63,28 +68,42 @@ class Fit:
         *,
         work: Path,
         earlier: Sequence[Path] = (),
+        cache: FeatureCache | None = None,
+        device: torch.device = CPU,
     ) -> None:
-        deterministic()
+        """`cache` keeps what a frozen backbone sees; `device` is where the network learns. Raises WeightsError where
+        the frozen weights of the folder's checkpoint were others."""
+        settle(device)
+        work.mkdir(parents=True, exist_ok=True)
+        self.net = net
         self.started = copy.deepcopy(net.state_dict())
         self.dataset = dataset
         self.preprocessing = preprocessing
         self.work = work
-        kept = dataclasses.replace(preprocessing, resize=recipe.photo_size, crop=recipe.photo_size)
-        self.photos = load(dataset.train, dataset.labels, kept)
+        self.ground = ground(net, dataset, recipe, preprocessing, work=work, cache=cache, device=device)
+        labels = self.ground.labels
         self.training = Training(
-            net,
+            self.ground.net,
             recipe,
-            head=parts.head(net),
-            steps_per_epoch=self.photos.steps(recipe.batch_size),
-            label_weights=weights(self.photos.labels, len(dataset.labels)) if recipe.balance == "weights" else None,
+            head=self.ground.head,
+            steps_per_epoch=batch_count(len(labels), recipe.batch_size),
+            label_weights=weights(labels, len(dataset.labels)) if recipe.balance == "weights" else None,
+            device=self.ground.device,
         )
         self.history: list[dict[str, Any]] = []
         self.trails: list[list[list[float]]] = []  # of the epochs of the history
         self.best: dict[str, Any] = {}  # epoch, loss, weights
+        self.filling_seconds = 0.0
         state = checkpoint.latest(*earlier, work)
         if state is not None:
+            if state.get("frozen", "") != self.ground.digest:
+                raise WeightsError(
+                    "The pretrained weights are not those that this training began with: put the earlier file back, "
+                    "or start a new run."
+                )
             self.training.restore(state["training"])
             self.history, self.trails, self.best = state["history"], state["trails"], state["best"]
+            self.filling_seconds = state.get("filling_seconds", 0.0)
             done = self.training
             log.info("going on after epoch %d, step %d", done.epochs_done, done.sums.steps)
 
@@ -92,22 +111,26 @@ class Fit:
         """The epochs that are left, each saved before it is yielded. Raises loop.Diverged."""
         return (one for one in self.progress() if isinstance(one, Measured))
 
-    def progress(self) -> Iterator[Step | Measured]:
-        """The steps and epochs that are left. Raises loop.Diverged, or OSError when the disk is full."""
-        if self.out_of_patience():
+    def progress(self) -> Generator[Computing | Step | Measured]:
+        """How far a frozen backbone is with looking, then the steps and epochs that are left. Raises loop.Diverged, or
+        OSError when the disk is full."""
+        if self.out_of_patience() or self.training.epochs_done >= self.training.recipe.epochs:
             return
+        began = time.monotonic()
+        yield from self.ground.fill()
+        self.filling_seconds += time.monotonic() - began
         answers = np.array(self.dataset.answers(self.dataset.validation))
-        for one in progress(self.training, self.photos, self.preprocessing):
+        for one in progress(self.training, self.ground.source, self.preprocessing):
             if isinstance(one, Step):
                 yield one
                 continue
             net = self.training.kept()
-            logits = logits_of(torch_forward(net), self.dataset.validation, self.preprocessing)
+            logits = self.ground.logits(net)
             measured = Measured(one, loss_of(logits, answers), top(logits, answers, 1))
             self.history.append(measured.as_dict())
             self.trails.append(one.trail)
             if not self.best or measured.validation_loss < self.best["loss"]:
-                weights = copy.deepcopy(net.state_dict())
+                weights = self.ground.named({name: copy.deepcopy(one.cpu()) for name, one in net.state_dict().items()})
                 self.best = {"epoch": one.number, "loss": measured.validation_loss, "weights": weights}
             self.save()
             yield measured
@@ -121,29 +144,29 @@ class Fit:
 
     def save(self) -> None:
         """Write a checkpoint, in the middle of an epoch or at its end. Raises OSError when the disk is full."""
-        state = {"training": self.training.state(), "history": self.history, "trails": self.trails, "best": self.best}
+        state = {
+            "training": self.training.state(),
+            "history": self.history,
+            "trails": self.trails,
+            "best": self.best,
+            "frozen": self.ground.digest,
+            "filling_seconds": self.filling_seconds,
+        }
         checkpoint.save(self.work, state, epoch=self.training.epochs_done, step=self.training.sums.steps)
 
     def best_net(self) -> tuple[nn.Module, dict[float, float]]:
         """The network of the best epoch, blended with the one it started from as validation likes it best, and the
         validation loss, calibrated, of every share that was tried: the best one first."""
-        net = self.training.kept()
+        net = self.net
         answers = np.array(self.dataset.answers(self.dataset.validation))
 
         def measure(share: float) -> float:
-            net.load_state_dict(blend(self.started, self.best["weights"], share))
+            net.load_state_dict(self.started | blend(self.started, self.best["weights"], share))
             logits = logits_of(torch_forward(net), self.dataset.validation, self.preprocessing)
             loss = loss_of(logits / fit_temperature(logits, answers), answers)
             log.info("%.2f of the way: loss %.4f, top-1 %.4f", share, loss, top(logits, answers, 1).value)
             return loss
 
         losses = choose(measure)
-        net.load_state_dict(blend(self.started, self.best["weights"], next(iter(losses))))
+        net.load_state_dict(self.started | blend(self.started, self.best["weights"], next(iter(losses))))
         return net.eval(), losses
-
-
-def deterministic() -> None:
-    """The same numbers on the same machine, torch build and number of threads, or an error."""
-    torch.use_deterministic_algorithms(True)
-    # Costs time, and nothing here reads such memory.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -8,10 +8,11 @@ from django import forms
 from django.conf import settings
 from django.utils.datastructures import MultiValueDict
 
-from trainer.ingest import table
+from trainer.ingest import download, table
 from trainer.ingest.record import SourceError
-from trainer.models.dataset import NAME
+from trainer.models.dataset import NAME, Dataset
 from trainer.models.importing import FRACTIONS, SEED
+from trainer.presets import CATALOGUE
 
 MAX_TABLE_BYTES = 1024**2
 
@@ -30,8 +31,17 @@ def server_sources() -> list[tuple[str, str]]:
     return found
 
 
+def divisions() -> list[tuple[str, str]]:
+    """The presets whose systems divide otherwise than everybody: name and shares."""
+    return [
+        (name, f"as {name}: {' / '.join(f'{100 * share:.3g}' for share in preset.fractions)} %")
+        for name, preset in CATALOGUE.items()
+        if preset.fractions != FRACTIONS
+    ]
+
+
 class ImportForm(forms.Form):
-    """A zip that was sent in pieces before (`upload`), or a folder or zip on the server."""
+    """A zip that was sent in pieces before (`upload`), a folder or zip on the server, or a set to be downloaded."""
 
     name = forms.CharField(
         max_length=64,
@@ -41,6 +51,17 @@ class ImportForm(forms.Form):
     upload = forms.UUIDField(widget=forms.HiddenInput)
     upload_name = forms.CharField(max_length=255, required=False, widget=forms.HiddenInput)
     server = forms.ChoiceField(required=False, label="Or a folder or zip on the server")
+    builtin = forms.ChoiceField(
+        required=False,
+        label="Or a set that everybody knows",
+        choices=[("", "—"), *((name, f"{known.title}: {known.content}") for name, known in download.SETS.items())],
+        help_text="It is downloaded from where its authors publish it, and checked by the MD5 that they state.",
+    )
+    division = forms.ChoiceField(
+        required=False,
+        label="Divide",
+        help_text="As the system does that a recipe is named after, or by the shares below.",
+    )
     train = forms.FloatField(initial=FRACTIONS[0], min_value=0.01, max_value=0.98, label="Share that trains")
     validation = forms.FloatField(
         initial=FRACTIONS[1], min_value=0.01, max_value=0.98, label="Share that chooses the best epoch"
@@ -62,6 +83,9 @@ class ImportForm(forms.Form):
         server = self.fields["server"]
         assert isinstance(server, forms.ChoiceField)
         server.choices = [("", "—"), *server_sources()]
+        division = self.fields["division"]
+        assert isinstance(division, forms.ChoiceField)
+        division.choices = [("", "by the shares below"), *divisions()]
         if not settings.DATASETS_SOURCE_DIRS:
             server.help_text = "None yet: DATASETS_SOURCE_DIRS names the folders that may be imported from."
 
@@ -79,10 +103,17 @@ class ImportForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         shares = [cleaned.get(part) for part in ("train", "validation", "test")]
-        if None not in shares and abs(sum(float(share or 0) for share in shares) - 1) > 1e-9:
+        if (
+            not cleaned.get("division")
+            and None not in shares
+            and abs(sum(float(share or 0) for share in shares) - 1) > 1e-9
+        ):
             self.add_error("train", "The three shares must sum to 1.")
-        if not cleaned.get("server") and not cleaned.get("upload_name") and "server" not in self.errors:
-            self.add_error(None, "Choose a zip to send, or a folder or zip on the server.")
+        sources = [name for name in ("upload_name", "server", "builtin") if cleaned.get(name)]
+        if not sources and not self.errors.keys() & {"server", "builtin"}:
+            self.add_error(None, "Choose a zip to send, a folder or zip on the server, or a set that everybody knows.")
+        if len(sources) > 1:
+            self.add_error(None, "Choose one place alone where the photos are.")
         return cleaned
 
     @property
@@ -90,9 +121,16 @@ class ImportForm(forms.Form):
         """As `Dataset.options` keeps them."""
         cleaned = self.cleaned_data
         fractions = [cleaned[part] for part in ("train", "validation", "test")]
+        if cleaned["division"]:
+            fractions = list(CATALOGUE[cleaned["division"]].fractions)
         return {"seed": cleaned["seed"], "fractions": fractions, "rename": cleaned["rename"]}
+
+    def kind_of(self, place: Path) -> str:
+        return Dataset.SourceKind.BUILTIN if self.cleaned_data["builtin"] else Dataset.SourceKind.of(place)
 
     @property
     def server_path(self) -> Path | None:
+        if known := self.cleaned_data["builtin"]:
+            return Path(settings.SETS_DIR) / known
         chosen = self.cleaned_data["server"]
         return Path(chosen) if chosen else None

@@ -6,16 +6,17 @@
 
 `progress` gives every step as well, after which the state may be saved too. Every draw comes from (seed, epoch, step),
 and `Training.state()` holds everything else, so a training that goes on from a checkpoint, in the middle of an epoch or
-not, ends with the same bits on the same processor, torch build and number of threads.
+not, ends with the same bits on the same processor, torch build and number of threads. On a GPU the same loop runs with
+the same draws, but its sums come in no fixed order: two trainings differ in their last digits, and so do their figures.
 """
 
 import copy
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,57 +25,39 @@ from torch.nn import functional as F
 from classifier.networks import parts
 from classifier.preprocess import Preprocessing
 from trainer import optimize
-from trainer.augment import augment, generator
-from trainer.data import Photos
+from trainer.augment import generator
+from trainer.data import Prepare
+from trainer.figures import Epoch, Step, Sums, Unread
 from trainer.mix import mix
 from trainer.recipe import Recipe
 from trainer.schedule import point
 
+log = logging.getLogger(__name__)
+
+CPU = torch.device("cpu")
+LOOK_STEPS = 16  # on a GPU: steps whose figures are read at once, for who reads waits until it has done its work
 MAX_NONFINITE_IN_A_ROW = 3
 TRAIL = 100  # steps of an epoch, at most, whose rate and loss are kept
 MAX_NONFINITE = 0.01  # of the steps of an epoch, where that is more than two
 
 
+class Source(Protocol):
+    """What a training learns from: trainer.data.Photos, or the features that a frozen backbone sees in them."""
+
+    @property
+    def label_count(self) -> int: ...
+
+    def batches(self, recipe: Recipe, epoch: int, *, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def inputs(self, recipe: Recipe, preprocessing: Preprocessing) -> Prepare: ...
+
+
+class TooLittleMemory(MemoryError):
+    """The device has no room for the smallest part of a batch; the sentence says what to do."""
+
+
 class Diverged(ArithmeticError):
     """The loss became infinite or NaN again and again; the sentence names epoch, step and learning rate."""
-
-
-@dataclass
-class Sums:
-    """What the steps of the epoch under way have brought so far."""
-
-    steps: int = 0
-    loss: float = 0.0  # times photos
-    right: int = 0
-    seen: int = 0  # photos
-    skipped: int = 0  # steps whose gradient was not finite
-    skipped_in_a_row: int = 0
-    seconds: float = 0.0
-    trail: list[list[float]] = dataclasses.field(default_factory=list)  # [step, learning rate, loss] of some steps
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: its number in the epoch (1, 2, ...), its loss (NaN where it was skipped) and its learning rate."""
-
-    epoch: int
-    number: int
-    loss: float
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass over the training photos brought. Accuracy is on augmented photos, by the moving weights."""
-
-    number: int  # 1, 2, ...
-    loss: float
-    accuracy: float  # 0..1
-    learning_rate: float  # at the end
-    skipped_steps: int  # their gradient was not finite
-    seconds: float
-    images_per_second: float
-    trail: list[list[float]]  # [step, learning rate, loss] of some steps
 
 
 class Training:
@@ -88,10 +71,15 @@ class Training:
         head: str,
         steps_per_epoch: int,
         label_weights: Tensor | None = None,  # (K,) in the loss
+        device: torch.device = CPU,
     ) -> None:
-        self.net: nn.Module = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net: nn.Module = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
-        self.label_weights = label_weights
+        self.device = device
+        self.bfloat16 = in_bfloat16(recipe, device)
+        self.look_steps = LOOK_STEPS if device.type == "cuda" else 1
+        self.parts = recipe.accumulation  # in which a batch is computed
+        self.label_weights = None if label_weights is None else label_weights.to(device)
         self.average = copy.deepcopy(self.net).requires_grad_(False) if recipe.average else None
         self.frozen = parts.freeze(net, recipe.trainable, last_blocks=recipe.last_blocks)
         self.optimizer = optimize.optimizer(net, recipe, head=head)
@@ -105,27 +93,60 @@ class Training:
         """The network that is measured and exported: the averaged one, ready for evaluation."""
         return (self.average if self.average is not None else self.net).eval()
 
-    def step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, float]:
-        """One step on images (B, 3, S, S) and targets (B, K). Returns logits and loss; a NaN loss means no step."""
+    def step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """One step on images (B, 3, S, S) and targets (B, K). Returns logits and loss (), tensors that a GPU may still
+        be computing; a NaN loss means no step. Where memory runs out the batch is computed in more parts from then on.
+        Raises TooLittleMemory.
+        """
+        statistics = [one.clone() for one in self.net.buffers()]
+        while True:
+            try:
+                return self.try_step(images, targets, statistics)
+            except torch.OutOfMemoryError:
+                pass  # its frames hold the tensors that fill the memory: below they are gone
+            self.divide(len(images))
+            for now, before in zip(self.net.buffers(), statistics, strict=True):
+                now.copy_(before)  # the parts that did fit have moved the batch-norm statistics
+
+    def try_step(self, images: Tensor, targets: Tensor, statistics: list[Tensor]) -> tuple[Tensor, Tensor]:
         recipe = self.recipe
         optimize.move_to(self.optimizer, point(recipe, self.steps, self.all_steps))
         self.optimizer.zero_grad(set_to_none=True)
-        all_logits, total = [], 0.0
-        for some, wanted in zip(images.chunk(recipe.accumulation), targets.chunk(recipe.accumulation), strict=True):
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        all_logits, losses = [], []
+        for some, wanted in zip(images.chunk(self.parts), targets.chunk(self.parts), strict=True):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 logits = self.net(some).float()
             loss = F.cross_entropy(logits, wanted, self.label_weights, label_smoothing=recipe.label_smoothing)
             loss = loss * (len(some) / len(images))
             loss.backward()
             all_logits.append(logits.detach())
-            total += loss.item()
-        norm = optimize.clip(self.net, recipe)
+            losses.append(loss.detach())
+        done = optimize.step_if(self.optimizer, optimize.clip(self.net, recipe))
+        self.forget_unless(done, statistics)
         self.steps += 1
-        if not torch.isfinite(norm):
-            return torch.cat(all_logits), math.nan
-        self.optimizer.step()
         self.follow()
-        return torch.cat(all_logits), total
+        return torch.cat(all_logits), torch.where(done, torch.stack(losses).sum(), math.nan)
+
+    def forget_unless(self, done: Tensor, statistics: list[Tensor]) -> None:
+        """Where no step was made the batch-norm statistics stay as they were too: one infinity would be in them for
+        ever, and every evaluation NaN."""
+        if self.device.type == "cpu" and done:
+            return
+        for now, before in zip(self.net.buffers(), statistics, strict=True):
+            now.copy_(torch.where(done, now, before))  # a GPU is not waited for
+
+    def divide(self, photos: int) -> None:
+        """Compute batches of so many photos in twice as many parts, for memory ran out."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if photos < 4 * self.parts:  # batch norm finds no variance in one photo
+            raise TooLittleMemory(
+                "The GPU has too little memory for this network at this size, even for a few photos at a time: try a "
+                "smaller image_size, or free the GPU."
+            )
+        self.parts *= 2
+        log.warning("The GPU's memory is full: a batch is computed in %d parts from here on.", self.parts)
 
     def train_mode(self) -> None:
         """Ready for an epoch: what is frozen stays in evaluation mode, its batch-norm statistics stand still."""
@@ -169,8 +190,22 @@ class Training:
         self.epochs_done = state["epochs_done"]
         self.sums = Sums(**state["sums"])
 
-    def count(self, loss: float, right: int, seen: int, seconds: float) -> Step:
-        """Add a step to the sums. Raises Diverged when too many of them were skipped."""
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def count_all(self, unread: Unread) -> Iterator[Step]:
+        """The steps that nobody has looked at, all counted before the first is handed on: the state may be saved at
+        each. Raises Diverged."""
+        yield from [
+            self.count(loss, right, photos, seconds, rate=rate) for loss, right, photos, seconds, rate in unread.read()
+        ]
+        unread.began = time.monotonic()  # what was done with them is no part of the training
+
+    def count(self, loss: float, right: int, seen: int, seconds: float, *, rate: float | None = None) -> Step:
+        """Add a step to the sums; `rate` is its own where it is not the last one. Raises Diverged when too many of them
+        were skipped."""
         sums = self.sums
         sums.steps += 1
         sums.right += right
@@ -180,7 +215,7 @@ class Training:
             sums.loss, sums.skipped_in_a_row = sums.loss + loss * seen, 0
         else:
             sums.skipped, sums.skipped_in_a_row = sums.skipped + 1, sums.skipped_in_a_row + 1
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.learning_rate if rate is None else rate
         if math.isfinite(loss) and sums.steps % -(-self.steps_per_epoch // TRAIL) == 0:
             sums.trail.append([sums.steps, rate, loss])
         many = sums.skipped > max(2, MAX_NONFINITE * self.steps_per_epoch)
@@ -199,7 +234,7 @@ class Training:
             number=self.epochs_done,
             loss=sums.loss / max(sums.seen, 1),
             accuracy=sums.right / max(sums.seen, 1),
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.learning_rate,
             skipped_steps=sums.skipped,
             seconds=sums.seconds,
             images_per_second=sums.seen / sums.seconds,
@@ -207,29 +242,43 @@ class Training:
         )
 
 
-def train(training: Training, photos: Photos, preprocessing: Preprocessing) -> Iterator[Epoch]:
+def train(training: Training, photos: Source, preprocessing: Preprocessing) -> Iterator[Epoch]:
     """The epochs that are left to do. Raises Diverged."""
     return (one for one in progress(training, photos, preprocessing) if isinstance(one, Epoch))
 
 
-def progress(training: Training, photos: Photos, preprocessing: Preprocessing) -> Iterator[Step | Epoch]:
+def progress(training: Training, photos: Source, preprocessing: Preprocessing) -> Iterator[Step | Epoch]:
     """The steps that are left to do, and after the last one of each epoch the epoch. Raises Diverged."""
-    recipe = training.recipe
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    recipe, device = training.recipe, training.device
+    inputs = photos.inputs(recipe, preprocessing)
     while training.epochs_done < recipe.epochs:
         training.train_mode()
-        epoch, began = training.epochs_done, time.monotonic()
-        for pixels, labels in photos.batches(recipe, epoch, first=training.sums.steps):
-            draws = generator(recipe.seed, epoch, training.sums.steps)
+        epoch, first, unread = training.epochs_done, training.sums.steps, Unread()
+        for number, (pixels, labels) in enumerate(photos.batches(recipe, epoch, first=first), first):
+            draws = generator(recipe.seed, epoch, number)
             torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))  # dropout draws from the global generator
-            images = (augment(pixels, recipe, draws) - mean) / std  # (B, 3, S, S)
+            pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            images = inputs(pixels, draws)  # (B, 3, S, S), or features (B, D)
             targets = F.one_hot(labels, photos.label_count).float()  # (B, K)
             images, targets = mix(images, targets, recipe, draws)
-            logits, loss = training.step(images.contiguous(memory_format=torch.channels_last), targets)
-            right = int((logits.argmax(1) == labels).sum())
-            yield training.count(loss, right, len(labels), time.monotonic() - began)
-            began = time.monotonic()
+            logits, loss = training.step(channels_last(images), targets)
+            unread.add(loss, (logits.argmax(1) == labels).sum(), len(labels), training.learning_rate)
+            if len(unread) == training.look_steps:
+                yield from training.count_all(unread)
+        yield from training.count_all(unread)
         yield training.end_epoch()
+
+
+def in_bfloat16(recipe: Recipe, device: torch.device) -> bool:
+    """Whether the forward pass computes in bfloat16: where the recipe says so, or leaves it to a GPU that can."""
+    if recipe.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return recipe.precision == "bfloat16"
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in the order of memory that convolutions are fastest with; features as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def freeze_statistics(net: nn.Module) -> None:

@@ -1,6 +1,6 @@
 """A divided dataset as a file, for a process that knows no database: one line of JSON a photo.
 
-{"file": "/data/ab/ab01.jpg", "sha256": "ab01...", "label": "pug", "part": "train", "name": "pug/7.jpg"}
+{"file": "/data/ab/ab01.jpg", "sha256": "ab01...", "label": "pug", "part": "train", "name": "pug/7.jpg", "photo": 12}
 """
 
 import hashlib
@@ -23,6 +23,7 @@ class Entry:
     label: str
     part: str
     name: str  # as in its source, for messages
+    photo: int = 0  # its primary key, for whoever has a database
 
 
 def write(file: Path, entries: Iterable[Entry]) -> None:
@@ -40,6 +41,16 @@ def read(file: Path) -> dict[str, list[Record]]:
         for line in lines:
             entry = Entry(**json.loads(line))
             parts[entry.part].append(Record(entry.name, entry.label, partial(photo, entry)))
+    return parts
+
+
+def photos(file: Path) -> dict[str, list[int]]:
+    """The primary keys of the photos of each part, in the order of `read`."""
+    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            entry = Entry(**json.loads(line))
+            parts[entry.part].append(entry.photo)
     return parts
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.augment import beside
 from trainer.recipe import Recipe
 
 
@@ -17,13 +18,14 @@ def mix(images: Tensor, targets: Tensor, recipe: Recipe, draws: torch.Generator)
 
 
 def mixup(images: Tensor, targets: Tensor, strength: float, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Each picture blended with another of the batch, targets (B, K) alike (Zhang et al. 2018, arXiv:1710.09412)."""
+    """Each picture blended with another of the batch, targets (B, K) alike (Zhang et al. 2018, arXiv:1710.09412). Of
+    features (B, D) it is manifold mixup (Verma et al. 2019, arXiv:1806.05236)."""
     if strength == 0:
         return images, targets
     share = beta(len(images), strength, draws)
-    share = torch.maximum(share, 1 - share)
-    other = torch.randperm(len(images), generator=draws)
-    picture_share = share.view(-1, 1, 1, 1)
+    share = beside(torch.maximum(share, 1 - share), images)
+    other = beside(torch.randperm(len(images), generator=draws), images)
+    picture_share = share.view(-1, *[1] * (images.ndim - 1))
     images = images * picture_share + images[other] * (1 - picture_share)
     return images, blended(targets, other, share)
 
@@ -33,13 +35,13 @@ def cutmix(images: Tensor, targets: Tensor, strength: float, draws: torch.Genera
     if strength == 0:
         return images, targets
     count, _, height, width = images.shape
-    side = torch.sqrt(1 - beta(count, strength, draws)).view(-1, 1, 1)  # of the box, 0..1
-    y = torch.rand(count, 1, 1, generator=draws)  # the box's centre, 0..1
-    x = torch.rand(count, 1, 1, generator=draws)
-    rows = ((torch.arange(height) + 0.5) / height).view(1, -1, 1)
-    columns = ((torch.arange(width) + 0.5) / width).view(1, 1, -1)
+    side = beside(torch.sqrt(1 - beta(count, strength, draws)).view(-1, 1, 1), images)  # of the box, 0..1
+    y = beside(torch.rand(count, 1, 1, generator=draws), images)  # the box's centre, 0..1
+    x = beside(torch.rand(count, 1, 1, generator=draws), images)
+    rows = ((torch.arange(height, device=images.device) + 0.5) / height).view(1, -1, 1)
+    columns = ((torch.arange(width, device=images.device) + 0.5) / width).view(1, 1, -1)
     box = ((rows - y).abs() < side / 2) & ((columns - x).abs() < side / 2)  # (B, H, W)
-    other = torch.randperm(count, generator=draws)
+    other = beside(torch.randperm(count, generator=draws), images)
     images = torch.where(box.unsqueeze(1), images[other], images)
     return images, blended(targets, other, 1 - box.float().mean(dim=(1, 2)))
 

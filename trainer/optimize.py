@@ -14,7 +14,11 @@ def optimizer(net: nn.Module, recipe: Recipe, *, head: str) -> torch.optim.Optim
     """For the parameters that learn; `head` is the name of the head, which has a learning rate of its own."""
     groups = parameter_groups(net, recipe, head=head)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, fused=True)
+        made = torch.optim.SGD(groups, momentum=recipe.momentum, fused=True)
+        for group in made.param_groups:  # else a first step that is skipped would leave them unwritten
+            for parameter in group["params"]:
+                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return made
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, betas=(recipe.momentum, 0.999), fused=True)
 
@@ -42,6 +46,16 @@ def move_to(optimizer: torch.optim.Optimizer, point: Point) -> None:
             group["betas"] = (point.momentum, group["betas"][1])
         elif point.momentum is not None:
             group["momentum"] = point.momentum
+
+
+def step_if(optimizer: torch.optim.Optimizer, norm: Tensor) -> Tensor:
+    """Make the step unless the gradient's norm is NaN or infinite: then neither weights nor moments move. Whether it
+    was made, a tensor () of bool where the gradients are: a GPU is not waited for.
+    """
+    finite = torch.isfinite(norm)
+    optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler tells fused steps
+    optimizer.step()
+    return finite
 
 
 def clip(net: nn.Module, recipe: Recipe) -> Tensor:

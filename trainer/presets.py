@@ -85,13 +85,12 @@ CATALOGUE: dict[str, Preset] = {
     "transfer": Preset(
         Recipe(
             trainable="head",
-            photo_size=192,
-            image_size=160,
             crop_scale=0.5,
+            views=4,
             label_smoothing=0.0,
-            epochs=4,
-            head_learning_rate=1e-3,
-            average=0.98,
+            epochs=20,
+            head_learning_rate=2e-3,
+            average=0.99,
         ),
         "Transfer, two minutes: a MobileNetV2 that knows photographs learns a new head. Where to begin.",
     ),

@@ -3,7 +3,11 @@
 It trains, then makes an artifact of the best epoch, and tells what happens as JSON lines on its standard output:
 
     {"event": "started", ...}  {"event": "step", ...}  {"event": "epoch", ...}  {"event": "candidate", "folder": ...}
+    {"event": "computing", "done": ..., "total": ...}: pictures that a frozen backbone has looked at
+    {"event": "asking", "done": ..., "total": ...}: photos that the finished network has answered
     {"event": "no_space", "needs_bytes": ..., "free_bytes": ...}  {"event": "failed", "sentence": ...}
+
+or, where a learning rate is looked for, {"event": "point", ...} for each step and {"event": "found", ...} at the end.
 
 Its log goes to the standard error. On SIGTERM it saves a checkpoint after the batch under way and exits with 75: start
 the same job again, and it goes on with the same result.
@@ -13,44 +17,47 @@ import dataclasses
 import errno
 import json
 import logging
-import math
-import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
+from classifier import crash
 from classifier.artifact import ArtifactError
 from classifier.guard import Refused
 from classifier.networks.catalogue import UnknownArchitecture, create
 from classifier.networks.parts import HeadError
-from trainer import checkpoint, compatible, environment, manifest
+from trainer import checkpoint, compatible, environment, manifest, rangetest
+from trainer.cache import FeatureCache
 from trainer.dataset import Dataset
 from trainer.export import ExportError
+from trainer.features import Computing
 from trainer.fit import Fit
+from trainer.gpu import describe, ready
 from trainer.ingest.record import SourceError
-from trainer.loop import Diverged, Step
+from trainer.loop import Diverged, Step, TooLittleMemory
 from trainer.origin import Card, origin
-from trainer.publish import publish
+from trainer.publish import Sheet, publish
 from trainer.recipe import Recipe, RecipeError
+from trainer.teller import LEFT, Teller
+from trainer.usage import usage
 from trainer.warmstart import read_weights, warm_start
 from trainer.weights import WeightsError
 
 log = logging.getLogger("trainer.process")
 
-FAILED, LEFT, NO_SPACE = 1, 75, 74  # exit codes; 75 asks to be started again (EX_TEMPFAIL), 74 is EX_IOERR
-STEP_EVENT_SECONDS = 0.5
+FAILED, NO_SPACE = 1, 74  # exit codes beside LEFT; 74 is EX_IOERR
 KNOWN = (  # what has a sentence for people
     *(ArtifactError, Diverged, ExportError, HeadError, RecipeError, Refused, SourceError, UnknownArchitecture),
-    WeightsError,
+    *(TooLittleMemory, WeightsError),
 )
 
 
@@ -71,31 +78,12 @@ class Job:
     out: str  # folder of the artifact
     weights: str | None = None  # pretrained ones: their file, or a folder with it; else where the library has them
     continues: str | None = None  # weights of a version, head included
+    features: str | None = None  # folder of the cache for what frozen backbones see
+    features_bytes: int = 0  # how large it may grow
     only_publish: bool = False  # make the artifact of the best epoch so far
+    range_test: bool = False  # look for a learning rate instead of training
     checkpoint_seconds: float = 300.0
-
-
-class Teller:
-    """Writes the events; knows whether the end was asked for."""
-
-    def __init__(self) -> None:
-        self.leaving = False
-        self.in_loop = False
-        self.last_step = 0.0  # monotonic seconds
-
-    def tell(self, event: str, **facts: Any) -> None:
-        """One line; infinities and NaN, which are no JSON, become null."""
-        finite = {
-            name: None if isinstance(one, float) and not math.isfinite(one) else one for name, one in facts.items()
-        }
-        sys.stdout.write(json.dumps({"event": event, **finite}, allow_nan=False) + "\n")
-        sys.stdout.flush()
-
-    def leave(self, _number: int, _frame: FrameType | None) -> None:
-        """In the loop the batch under way comes to its end; elsewhere there is nothing to save."""
-        self.leaving = True
-        if not self.in_loop:
-            sys.exit(LEFT)
+    device: str = "cpu"  # torch's name of where to train
 
 
 def main(file: Path) -> None:
@@ -104,16 +92,21 @@ def main(file: Path) -> None:
     signal.signal(signal.SIGTERM, teller.leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of who started this process
     job = Job(**json.loads(file.read_text()))
+    crash.here("after_training_start")
     try:
         run(job, teller)
     except KNOWN as error:
         fail(teller, str(error))
-    except MemoryError:
+    except torch.AcceleratorError:
+        # Every later call to the GPU would fail as well: the process ends as if it were killed, and is started again.
+        log.exception("The GPU failed.")
+        signal.raise_signal(signal.SIGABRT)
+    except (MemoryError, torch.OutOfMemoryError):
         fail(teller, "There is not enough memory: try a smaller batch, more accumulation or a smaller image size.")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        no_space(teller, Path(job.work), needed=1)
+        no_space(teller, Path(job.work))
 
 
 def fail(teller: Teller, sentence: str) -> NoReturn:
@@ -122,10 +115,10 @@ def fail(teller: Teller, sentence: str) -> NoReturn:
     sys.exit(FAILED)
 
 
-def no_space(teller: Teller, folder: Path, *, needed: int) -> NoReturn:
+def no_space(teller: Teller, folder: Path) -> NoReturn:
     free = shutil.disk_usage(folder).free
-    log.error("The disk is full: %d bytes are free.", free)
-    teller.tell("no_space", needs_bytes=max(needed, free + 1), free_bytes=free)
+    log.error("The disk is full: %d bytes are free, %d are needed.", free, teller.needs_bytes)
+    teller.tell("no_space", needs_bytes=max(teller.needs_bytes, free + 1), free_bytes=free)
     sys.exit(NO_SPACE)
 
 
@@ -141,20 +134,28 @@ def run(job: Job, teller: Teller) -> None:
         unreadable={},
         near_duplicates=0,
     )
-    net = network(job, recipe)
-    needed = space(net)
-    if shutil.disk_usage(work).free < needed:
-        no_space(teller, work, needed=needed)
+    net, device = network(job, recipe), ready(job.device)
+    teller.needs_bytes = space(net)
+    if shutil.disk_usage(work).free < teller.needs_bytes:
+        no_space(teller, work)
     earlier = [Path(one) for one in job.earlier]
+    cache = FeatureCache(Path(job.features), max_bytes=job.features_bytes) if job.features else None
+    if job.range_test:
+        points = rangetest.find(net, data, recipe, work=work, cache=cache, device=device)
+        find_rate(recipe, points, teller)
+        return
     if job.only_publish:
         state = checkpoint.latest(*earlier, work)
         assert state is not None and state["best"], "who asks for the best epoch knows that there is one"
-        best, history = state["best"], state["history"]
+        best, history, filling_seconds = state["best"], state["history"], state.get("filling_seconds", 0.0)
     else:
-        fit = Fit(net, data, recipe, recipe.preprocessing(), work=work, earlier=earlier)
+        fit = Fit(net, data, recipe, recipe.preprocessing(), work=work, earlier=earlier, cache=cache, device=device)
+        crash.here("after_resume")
         train(fit, job, teller)
-        best, history = fit.best, fit.history
-    net.load_state_dict(best["weights"])
+        best, history, filling_seconds = fit.best, fit.history, fit.filling_seconds
+    net.to(device)
+    net.load_state_dict(net.state_dict() | best["weights"])  # those of the head alone where nothing else learnt
+    crash.here("before_publish")
     published = publish(
         net,
         data,
@@ -162,21 +163,37 @@ def run(job: Job, teller: Teller) -> None:
         name=job.name,
         architecture=recipe.as_architecture(),
         out=Path(job.out),
+        sheet=sheet(job, work, teller),
         origin=lambda: origin(
             Card(**job.card),
             recipe,
             command=job.command,
             dataset_fingerprint=job.fingerprint,
-            duration_seconds=sum(epoch["seconds"] for epoch in history),
+            duration_seconds=filling_seconds + sum(epoch["seconds"] for epoch in history),
             facts={
                 **job.facts,
+                **({"device": describe(device)} if device.type == "cuda" else {}),
                 "split": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
                 "best_epoch": best["epoch"],
                 "epochs": history,
             },
         ),
     )
+    crash.here("before_candidate_told")
     teller.tell("candidate", folder=job.out, digest=published.digest)
+
+
+def sheet(job: Job, work: Path, teller: Teller) -> Sheet:
+    """For the answers to all photos. Who stopped a run waits for its version: the training photos are then left out."""
+    photos = manifest.photos(Path(job.manifest))
+    if job.only_publish:
+        del photos["train"]
+
+    def say(done: int, total: int) -> None:
+        if teller.due(at_once=done == total):
+            teller.tell("asking", done=done, total=total)
+
+    return Sheet(work / "answers.npy", photos, say)
 
 
 def network(job: Job, recipe: Recipe) -> nn.Module:
@@ -200,43 +217,66 @@ def space(net: nn.Module) -> int:
 
 def train(fit: Fit, job: Job, teller: Teller) -> None:
     """The epochs that are left, each told. What an earlier attempt did is told again, for nobody may have heard it."""
-    steps, photos = fit.training.steps_per_epoch, len(fit.photos.labels)
+    steps, photos = fit.training.steps_per_epoch, len(fit.ground.labels)
     teller.tell("started", epochs=fit.training.recipe.epochs, steps_per_epoch=steps, photos=photos)
     for figures, trail in zip(fit.history, fit.trails, strict=True):
         teller.tell("epoch", **figures, trail=trail)
     saved = time.monotonic()
     teller.in_loop = True
-    for one in fit.progress():
-        leaving = teller.leaving  # asked once: a signal that comes below is for the next batch
-        if isinstance(one, Step):
-            tell_step(teller, fit, one)
-            if leaving or time.monotonic() - saved > job.checkpoint_seconds:
-                fit.save()
-                saved = time.monotonic()
-        else:
-            teller.tell("epoch", **one.as_dict(), trail=fit.trails[-1])
-            saved = time.monotonic()  # by `progress` itself
-        if len(list(fit.work.glob("*.checkpoint"))) > 1:
-            forget(job.earlier)
-        if leaving:
-            log.info("leaving after epoch %d, step %d", fit.training.epochs_done, fit.training.sums.steps)
-            sys.exit(LEFT)
+    with closing(fit.progress()) as progress:  # closed at once, so that what a backbone has seen is kept
+        for one in progress:
+            leaving = teller.leaving  # asked once: a signal that comes below is for the next batch
+            if isinstance(one, Computing):
+                tell_computing(teller, one)
+            elif isinstance(one, Step):
+                tell_step(teller, fit, one)
+                if leaving or time.monotonic() - saved > job.checkpoint_seconds:
+                    fit.save()
+                    saved = time.monotonic()
+            else:
+                crash.here("before_epoch_told")
+                teller.tell("epoch", **one.as_dict(), trail=fit.trails[-1])
+                crash.here("after_epoch_told")
+                saved = time.monotonic()  # by `progress` itself
+            if not isinstance(one, Computing) and len(list(fit.work.glob("*.checkpoint"))) > 1:
+                forget(job.earlier)
+            if leaving:
+                log.info("leaving after epoch %d, step %d", fit.training.epochs_done, fit.training.sums.steps)
+                sys.exit(LEFT)
     teller.in_loop = False
+
+
+def find_rate(recipe: Recipe, found: Iterator[Computing | rangetest.Point], teller: Teller) -> None:
+    """Tell every step of a range test, and what they say together."""
+    teller.tell("started", steps=rangetest.STEPS)
+    points: list[rangetest.Point] = []
+    for one in found:
+        if isinstance(one, Computing):
+            tell_computing(teller, one)
+        else:
+            points.append(one)
+            teller.tell("point", **dataclasses.asdict(one))
+    teller.tell("found", **rangetest.findings(recipe, points))
+
+
+def tell_computing(teller: Teller, computing: Computing) -> None:
+    """A few a second, and the first and the last."""
+    if teller.due(at_once=computing.done == computing.total):
+        teller.tell("computing", **dataclasses.asdict(computing))
 
 
 def tell_step(teller: Teller, fit: Fit, step: Step) -> None:
     """Not every one: a few a second are enough for whoever watches."""
-    now = time.monotonic()
-    if now - teller.last_step < STEP_EVENT_SECONDS and step.number > 1:
+    crash.here("after_step")
+    if not teller.due(at_once=step.number == 1):
         return
-    teller.last_step = now
     sums = fit.training.sums
     teller.tell(
         "step",
         **dataclasses.asdict(step),
         images_per_second=sums.seen / sums.seconds,
-        memory_bytes=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
-        cpu_seconds=time.process_time(),
+        trail=sums.trail,
+        **usage(fit.training.device),
     )
 
 
@@ -244,6 +284,7 @@ def forget(folders: list[str]) -> None:
     """The checkpoints of earlier attempts, once two of our own are on the disk."""
     while folders:
         shutil.rmtree(folders.pop(), ignore_errors=True)
+        crash.here("after_forget")
 
 
 if __name__ == "__main__":

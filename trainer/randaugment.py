@@ -27,8 +27,9 @@ def randaugment(images: Tensor, operations: int, magnitude: int, draws: torch.Ge
         changed = images.clone()
         for number, name in enumerate(OPERATIONS):
             for sign in (1, -1):
-                chosen = (drawn == number) & (positive == (sign == 1))
-                if chosen.any():
+                chosen = ((drawn == number) & (positive == (sign == 1))).nonzero().squeeze(1)
+                if len(chosen):
+                    chosen = chosen.to(images.device, non_blocking=True)
                     changed[chosen] = apply(name, images[chosen], magnitude, sign)
         images = changed
     return images

@@ -92,6 +92,11 @@ class Recipe:
     colour: float = _field(
         0.2, "Most that brightness, contrast and saturation change.", low=0, high=1, unit="of their value"
     )
+    views: int = _field(
+        4, "Pictures of each photo that a frozen backbone looks at, once: the photo as it is, and copies changed as "
+        "above, of which an epoch draws one. Where trainable is head; otherwise copies are changed anew each epoch.",
+        low=1, high=64, unit="pictures",
+    )  # fmt: skip
     mixup: float = _field(
         0.0, "Strength of mixup (the Beta distribution's parameter); 0 switches it off.", low=0, high=10
     )
@@ -142,7 +147,9 @@ class Recipe:
         low=0,
         high=0.99999,
     )
-    precision: Literal["float32", "bfloat16"] = _field("float32", "Arithmetic of the forward pass.")
+    precision: Literal["auto", "float32", "bfloat16"] = _field(
+        "auto", "Arithmetic of the forward pass; auto is bfloat16 on a GPU and float32 on a processor."
+    )
     seed: int = _field(1, "Decides every random draw.", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:
@@ -248,6 +255,10 @@ def _check_together(recipe: Recipe) -> None:
         raise RecipeError("trainable", "trainable must be all where weights is random: nothing is learnt yet.")
     if recipe.weights == "random" and recipe.batch_norm == "frozen":
         raise RecipeError("batch_norm", "batch_norm must be trained where weights is random: nothing is learnt yet.")
+    if recipe.trainable == "head" and recipe.cutmix:
+        raise RecipeError(
+            "cutmix", "cutmix must be 0 where trainable is head: a frozen backbone looks at each photo by itself."
+        )
     if recipe.crop_padding >= recipe.photo_size:
         raise RecipeError(
             "crop_padding", f"crop_padding must be smaller than photo_size, which is {recipe.photo_size} pixels."

@@ -9,7 +9,7 @@ from typing import Any
 from trainer import duplicates
 from trainer.ingest.layout import Layout
 from trainer.ingest.store import Photo, Unreadable
-from trainer.split import MIN_PHOTOS, PARTS, SplitError, fingerprint, split
+from trainer.split import MIN_PHOTOS, PARTS, SplitError, fingerprint, shares, split
 
 MAX_UNREADABLE = 0.01  # of the photos: more than that is a fault of the data to be mended first
 IMBALANCE = 10.0  # photos of the largest label for each of the smallest, from which a person should know of it
@@ -143,13 +143,11 @@ def _refusals(layout: Layout, photos: list[Photo], unreadable: list[Unreadable],
 def _division(
     photos: list[Photo], supplied: Sequence[str | None] | None, seed: int, fractions: tuple[float, float, float]
 ) -> str:
-    train, validation, test = (f"{100 * fraction:g}" for fraction in fractions)
     if supplied is None:
+        train, validation, test = (f"{100 * fraction:g}" for fraction in fractions)
         return f"Divided {train}/{validation}/{test} by content and seed {seed}, duplicates together."
     missing = [part for part in ("validation", "test") if part not in supplied]
-    taken = " and ".join(
-        f"{part} ({share} %)" for part, share in zip(PARTS[1:], (validation, test), strict=True) if part in missing
-    )
+    taken = " and ".join(f"{part} ({100 * share:.3g} %)" for part, share in shares(fractions, missing).items())
     return "The parts of the source are kept." + (
         f" Taken from its training photos by seed {seed}: {taken}." if taken else ""
     )

@@ -32,13 +32,14 @@ def split(
     fraction, at least one photo; the rest trains. A group whose photos disagree on their label counts for the label
     of its smallest digest. Raises SplitError for a label too small to be divided.
 
-    `supplied` are the parts that the source itself names: they are kept. A part that it does not name is taken out of
-    its training photos, as its fraction of them; photos whose duplicates lie in another part stay where they are.
+    `supplied` are the parts that the source itself names: they are kept. Parts that it does not name are taken out of
+    its training photos, by `shares`; photos whose duplicates lie in another part stay where they are.
     """
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
         raise SplitError(f"The fractions {fractions} of train, validation and test must be positive and sum to 1.")
     parts = [part or "train" for part in supplied or ["train"] * len(labels)]
     missing = [part for part in ("test", "validation") if part not in parts]
+    fraction = shares(fractions, missing)
     members: dict[int, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
         members[group].append(index)
@@ -61,14 +62,21 @@ def split(
         groups_left = len(stratum)
         for place, part in enumerate(missing):
             taken = 0
-            fraction = fractions[PARTS.index(part)]
-            while taken < max(round(fraction * photos), 1) and groups_left > len(missing) - place:
+            while taken < max(round(fraction[part] * photos), 1) and groups_left > len(missing) - place:
                 _, indices = next(queue)
                 groups_left -= 1
                 taken += len(indices)
                 for index in indices:
                     parts[index] = part
     return parts
+
+
+def shares(fractions: tuple[float, float, float], missing: Sequence[str]) -> dict[str, float]:
+    """What each missing part takes of the photos that are left to divide. The parts that a source supplies take no
+    share: 45/60, 5/60 and 10/60 beside a supplied test part are 45 to 5 of the others."""
+    wanted = dict(zip(PARTS, fractions, strict=True))
+    left = 1 - sum(wanted[part] for part in PARTS[1:] if part not in missing)
+    return {part: wanted[part] / left for part in missing}
 
 
 def fingerprint(contents: Sequence[bytes], labels: Sequence[str], parts: Sequence[str]) -> str:

@@ -61,8 +61,6 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    for exporter in ("onnx_ir", "onnxscript"):  # a hundred lines about every pass over the graph
-        logging.getLogger(exporter).setLevel(logging.WARNING)
     try:
         make(
             arguments.data,

@@ -3,9 +3,9 @@
 from celery import shared_task
 
 from breedsite.celery import leaving
-from trainer.models import Dataset, TrainingRun
+from trainer.models import Dataset
 from trainer.models.importing import perform
-from trainer.models.supervising import device, supervise
+from trainer.models.supervising import claim, supervise
 
 
 @shared_task
@@ -17,7 +17,7 @@ def import_datasets() -> None:
 
 @shared_task
 def train_runs() -> None:
-    """Train what waits, the oldest first, until nothing does or this machine trains already."""
-    while (run := TrainingRun.objects.claim_next(device=device())) is not None:
+    """Train what waits, the oldest first, until nothing does or every device of this machine trains already."""
+    while (run := claim()) is not None:
         if not supervise(run, leaving=leaving):
             return

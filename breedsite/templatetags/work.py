@@ -7,6 +7,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.urls import reverse
 
 from breedsite import jobs
+from breedsite.health import queue_state
 from breedsite.models import Worker
 
 register = template.Library()
@@ -18,6 +19,7 @@ def work(user: User | AnonymousUser) -> dict[str, Any]:
     kinds = [kind for kind in jobs.kinds() if user.has_perm(f"{kind._meta.app_label}.view_{kind._meta.model_name}")]
     return {
         "workers": Worker.objects.alive(),
+        "queue": queue_state() == "ok",
         "running": [shown(job) for kind in kinds for job in kind._base_manager.filter(status__in=kind.HELD)],
         "waiting": [
             (kind._meta.verbose_name if count == 1 else kind._meta.verbose_name_plural, count)

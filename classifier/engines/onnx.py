@@ -1,9 +1,14 @@
 """ONNX Runtime on the CPU: (B, 3, H, W) float32 -> (B, K) float32."""
 
+import os
 import re
 from pathlib import Path
 
 import numpy as np
+
+# From 1.29 on it tells its maker of every model it loads, unless this stands there before it is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import onnxruntime
 
 from classifier.spec import ArtifactError
@@ -22,7 +27,8 @@ class OnnxEngine:
     they make one answer four times slower.
     """
 
-    def __init__(self, file: Path, *, threads: int) -> None:
+    def __init__(self, file: Path, *, threads: int, output: str = "logits", batch: int | None = None) -> None:
+        """`output` is the one that a call gives, `batch` the only B that the graph takes. Raises EngineError."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -36,14 +42,15 @@ class OnnxEngine:
         inputs = self.session.get_inputs()
         if [(i.name, i.type, len(i.shape)) for i in inputs] != [("image", "tensor(float)", 4)]:
             raise EngineError("its one input must be 'image', float32 (B, 3, H, W)")
-        if isinstance(inputs[0].shape[0], int):
+        if isinstance(inputs[0].shape[0], int) and inputs[0].shape[0] != batch:
             raise EngineError("its batch dimension is fixed, it must be dynamic")
-        if "logits" not in self.outputs:
-            raise EngineError("it has no output 'logits'")
+        if output not in self.outputs:
+            raise EngineError(f"it has no output {output!r}")
+        self.output = output
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """images (B, 3, H, W) -> logits (B, K)"""
-        return self.run("logits", images)
+        return self.run(self.output, images)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """images (B, 3, H, W) -> the last feature map (B, C, h, w); EngineError where the network has none."""

@@ -3,10 +3,10 @@ import { Chart, tools } from "./chart.js";
 
 const place = document.getElementById("charts");
 const charts = {
-  validation_loss: new Chart(place, "Validation loss by epoch"),
-  validation_top1: new Chart(place, "Validation accuracy by epoch"),
-  loss: new Chart(place, "Training loss by epoch"),
-  images_per_second: new Chart(place, "Images per second by epoch"),
+  validation_loss: new Chart(place, "Validation loss by epoch", { least: 1 }),
+  validation_top1: new Chart(place, "Validation accuracy by epoch", { least: 1 }),
+  loss: new Chart(place, "Training loss by epoch", { least: 1 }),
+  images_per_second: new Chart(place, "Images per second by epoch", { least: 1 }),
 };
 let runs = [];
 let options = tools((said) => { options = said; draw(); });

@@ -12,9 +12,11 @@ function left(done, total) {
   return seconds > 90 ? `, about ${Math.round(seconds / 60)} minutes left` : `, about ${seconds} seconds left`;
 }
 
-function show({ place, done, total }) {
+function show({ place, done, total, downloaded }) {
   if (place) {
     words.textContent = `Number ${place} in the queue.`;
+  } else if (downloaded) {
+    words.textContent = `${(downloaded / 1e6).toFixed(1)} MB are downloaded …`;
   } else if (!total) {
     words.textContent = "Looking what is in it …";
   } else if (done === total) {

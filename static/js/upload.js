@@ -58,7 +58,7 @@ function megabytes(bytes) {
 
 form.addEventListener("submit", async (event) => {
   const file = chosen.files[0];
-  if (!file || form.elements.server.value) return; // the server has the photos already
+  if (!file || form.elements.server.value || form.elements.builtin.value) return; // they come from elsewhere
   event.preventDefault();
   submit.disabled = true;
   try {

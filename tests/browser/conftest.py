@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.apps import apps
+from django.contrib.auth.models import User
+from django.test import Client
 from playwright.sync_api import BrowserContext, Page
 
+from breedsite import jobs
 from classifier.models import ModelVersion
 from tests.artifacts import make_artifact
 from tests.pictures import encode, smooth
+from tests.squares import make_dataset, make_run
+from trainer.models import Dataset, TrainingRun
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -117,3 +122,36 @@ def without_script(browser, live_server) -> Iterator[Page]:
     context: BrowserContext = browser.new_context(java_script_enabled=False, base_url=live_server.url)
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def admin(live_server, page: Page, complaints: list[str], settings, tmp_path, monkeypatch) -> Page:
+    """The admin, signed in, with a dataset to train on."""
+    for name in ("DATASETS_DIR", "RUNS_DIR", "VERSIONS_DIR"):
+        setattr(settings, name, tmp_path / name)
+    monkeypatch.setattr(jobs.app, "send_task", lambda name, **options: None)
+    make_dataset()
+    client = Client()
+    client.force_login(User.objects.create_superuser("admin"))
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
+    page.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": live_server.url}])
+    page.goto(f"{live_server.url}/admin/")
+    return page
+
+
+@pytest.fixture
+def trained(db) -> Callable[[], TrainingRun]:
+    """A stopped run with ten epochs, without a process."""
+
+    def make() -> TrainingRun:
+        run = make_run(Dataset.objects.get())
+        for number in range(1, 11):
+            run.epochs.create(
+                number=number, loss=2 / number, accuracy=number / 12, validation_loss=abs(7 - number) / 5 + 0.5,
+                validation_top1=number / 15, learning_rate=0.1 / number, seconds=1.0, images_per_second=20.0,
+                trail=[[step, 0.1 / number, 1.0] for step in (1, 2, 3)],
+            )  # fmt: skip
+        run.stop()
+        return run
+
+    return make

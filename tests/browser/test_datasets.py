@@ -4,14 +4,16 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.db import connection
 from playwright.sync_api import Page, expect
 
 from tests.archives import photos, write_zip
 from tests.photos import write_photos
-from trainer import tasks
-from trainer.models import Dataset, importing
+from tests.squares import make_run
+from trainer import answers, tasks
+from trainer.models import Dataset, TrainingRun, importing
 
 
 @pytest.fixture
@@ -171,3 +173,70 @@ def test_an_import_is_cancelled_by_its_button(admin: Page, archive: Path):
     admin.get_by_role("button", name="Cancel the import").click()
     expect(admin.get_by_text("The import of dogs:1 is being cancelled.")).to_be_visible()
     expect(admin.locator(".field-status .readonly")).to_have_text("cancelled")
+
+
+def test_photos_are_selected_and_changed_by_touch_alone(grid: Page, browser, live_server, examine):
+    """At 390 pixels: tap photos, then the buttons at the bottom."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    context.add_cookies(grid.context.cookies())
+    page = context.new_page()
+    page.goto(grid.url)
+    photo = page.locator("#photos li")
+    expect(page.locator("#selection")).to_be_hidden()
+    for number in (1, 2):
+        photo.nth(number).locator("img").tap()
+    expect(page.locator("#selection-words")).to_have_text("2 selected")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    examine(page)
+    page.locator("#selection-out").tap()
+    expect(page.locator("#selection-out")).to_have_text("Take in again")
+    for number in (1, 2):
+        expect(photo.nth(number).get_by_text("left out")).to_be_visible()
+    page.locator("#changes-undo").tap()
+    for number in (1, 2):
+        expect(photo.nth(number).get_by_text("left out")).to_be_hidden()
+    page.locator("#selection-relabel").tap()
+    page.locator("#relabel-to").fill("pug")
+    page.locator("#relabel").get_by_role("button", name="Relabel").tap()
+    expect(photo.nth(2).locator(".label")).to_have_text("pug")
+    photo.nth(1).locator("img").tap()
+    expect(page.locator("#selection-words")).to_have_text("1 selected")
+    page.locator("#selection-out").tap()
+    page.locator("#selection-clear").tap()
+    expect(page.locator("#selection")).to_be_hidden()
+    expect(page.locator("#changes-words")).to_have_text("2 photos are changed.")
+    page.get_by_role("button", name="Save as the next version").tap()
+    page.wait_for_url("**/change/")
+    tasks.import_datasets()
+    new = Dataset.objects.get(number=2)
+    assert new.photos.filter(label="pug").count() == 22
+    assert list(new.photos.filter(excluded=True).values_list("name", flat=True)) == ["chow/10.png"]
+    context.close()
+
+
+def test_a_key_gives_the_label_that_was_answered(grid: Page, settings, tmp_path: Path, active_version):
+    """On the page of likely wrong labels, where a click selects and a key acts on all that is selected."""
+    settings.RUNS_DIR = tmp_path / "runs"
+    dataset = Dataset.objects.get()
+    run = make_run(dataset)
+    TrainingRun.objects.filter(pk=run.pk).update(version=active_version, status="finished")
+    photos_ = list(dataset.photos.filter(part="train").order_by("pk"))
+    probabilities = np.tile([0.1, 0.9], (len(photos_), 1))  # "pug" to everything
+    labels = np.array([dataset.labels.index(one.label) for one in photos_])
+    run.folder.mkdir(parents=True)
+    answers.write(
+        run.answers, answers.in_order([answers.rows(probabilities, labels, [one.pk for one in photos_], part="train")])
+    )
+    grid.reload()
+    grid.select_option("select[name=run]", str(run.pk))
+    grid.get_by_role("button", name="Show").click()
+    first = grid.locator("#photos li").first
+    expect(first.locator(".label")).to_have_text("chow")
+    first.press("a")
+    expect(first.locator(".label")).to_have_text("pug")
+    for number in (1, 2):
+        grid.locator("#photos li").nth(number).locator("img").click()
+    grid.locator("#photos li").nth(2).press("x")
+    expect(grid.locator("#changes-words")).to_have_text("3 photos are changed.")
+    grid.locator("#photos li").nth(2).press("u")
+    expect(grid.locator("#changes-words")).to_have_text("1 photo is changed.")

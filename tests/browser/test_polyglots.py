@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from classifier import examples
 from tests.corpus import CASES
 from tests.pictures import encode, smooth
 
@@ -33,7 +34,8 @@ def test_a_polyglot_is_a_picture_and_nothing_else(page: Page, live_server, setti
     (tmp_path / "x.html.jpg").write_bytes(data)
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    response = page.goto(f"{live_server.url}/examples/1.jpg")
+    [id] = examples.gather(examples.from_folder(tmp_path))
+    response = page.goto(f"{live_server.url}/examples/{id}.jpg")
     assert response.status == 200 and response.headers["content-type"] == "image/jpeg"
     expect(page.locator("img")).to_have_count(1)
     body = response.body()

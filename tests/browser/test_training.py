@@ -2,38 +2,24 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
+from django.apps import apps
 from playwright.sync_api import Page, expect
 
-from breedsite import jobs
 from breedsite.models import Worker
-from tests.squares import make_dataset, make_run
+from classifier.models import ModelVersion
+from tests.archives import photos, write_zip
+from tests.squares import make_run
 from tests.trainings import RECIPE
 from trainer import tasks
-from trainer.models import TrainingRun
+from trainer.models import Dataset, TrainingRun
 from trainer.models.supervising import supervise
 from trainer.recipe import Recipe
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-def admin(live_server, page: Page, complaints: list[str], settings, tmp_path, monkeypatch) -> Page:
-    """The admin, signed in, with a dataset to train on."""
-    for name in ("DATASETS_DIR", "RUNS_DIR", "VERSIONS_DIR"):
-        setattr(settings, name, tmp_path / name)
-    monkeypatch.setattr(jobs.app, "send_task", lambda name, **options: None)
-    make_dataset()
-    client = Client()
-    client.force_login(User.objects.create_superuser("admin"))
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-    page.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": live_server.url}])
-    page.goto(f"{live_server.url}/admin/")
-    return page
 
 
 def fill_in(page: Page, recipe: dict[str, Any]) -> None:
@@ -47,10 +33,25 @@ def fill_in(page: Page, recipe: dict[str, Any]) -> None:
             field.fill(str(value))
 
 
-def test_a_person_starts_a_training_watches_it_and_finds_its_version(admin: Page, monkeypatch, examine):
-    admin.get_by_role("link", name="Runs").first.click()
-    admin.get_by_role("link", name=re.compile("Add run", re.IGNORECASE)).click()
-    admin.get_by_label("Dataset").select_option(label="squares:1")
+def send_photos(page: Page, folder: Path) -> None:
+    """Make a dataset of a zip; the worker's part is done here."""
+    archive = write_zip(folder / "shapes.zip", photos(("chow", "pug", "samoyed"), count=12))
+    page.get_by_role("link", name="Datasets").first.click()
+    page.get_by_role("link", name=re.compile("Add dataset", re.IGNORECASE)).click()
+    page.fill("#id_name", "shapes")
+    page.set_input_files("#zip", archive)
+    page.get_by_role("button", name="Import").click()
+    page.wait_for_url("**/change/")
+    tasks.import_datasets()
+
+
+def test_from_a_zip_to_a_training_that_is_watched_and_its_version(
+    admin: Page, monkeypatch, examine, tmp_path, settings
+):
+    settings.UPLOADS_DIR, settings.CORES = tmp_path / "uploads", 1
+    send_photos(admin, tmp_path)
+    admin.get_by_role("link", name="Train on it").click(timeout=15_000)
+    expect(admin.get_by_label("Dataset").locator("option:checked")).to_have_text("shapes:1")
     fill_in(admin, Recipe.from_dict(RECIPE).as_dict())
     examine(admin)
     admin.get_by_role("button", name="Train").click()
@@ -89,45 +90,66 @@ def test_a_person_starts_a_training_watches_it_and_finds_its_version(admin: Page
     expect(admin.locator("#charts svg .dot.best")).to_have_count(2)
     examine(admin)
     admin.locator("#version-link").click()
-    expect(admin.locator("h2").filter(has_text="squares:1").first).to_be_visible()
-    expect(admin.get_by_text("Measured on 3 photos of the test split")).to_be_visible()
+    expect(admin.locator("h2").filter(has_text="shapes:1").first).to_be_visible()
+    expect(admin.get_by_text(re.compile(r"Measured on \d+ photos of the test split"))).to_be_visible()
 
 
-@pytest.fixture
-def trained(db) -> Callable[[], TrainingRun]:
-    """A stopped run with ten epochs, without a process."""
+def test_a_rate_is_looked_for_and_trained_with_at_a_click(admin: Page, examine):
+    """What sweeps is another test's matter: here it has ended."""
+    admin.get_by_role("link", name="Runs").first.click()
+    admin.get_by_role("link", name=re.compile("Add run", re.IGNORECASE)).click()
+    admin.get_by_label("Dataset").select_option(label="squares:1")
+    fill_in(admin, Recipe.from_dict(RECIPE).as_dict())
+    admin.get_by_role("button", name="Find a learning rate").click()
+    expect(admin.locator("#status")).to_have_text("queued")
+    expect(admin.get_by_role("button", name="Train with it")).to_be_hidden()
+    test = TrainingRun.objects.get()
+    points = [[1e-7 * 10 ** (step / 12), 2.0 - step / 100, 2.0 - step / 90] for step in range(90)] + [[4.0, None, None]]
+    found = {"points": points, "suggestion": 0.002, "steepest": 0.004, "lowest": 0.02, "sentence": "A tenth of it."}
+    rates = {"learning_rate": 0.002, "head_learning_rate": 0.002}
+    TrainingRun.objects.filter(pk=test.pk).update(status="finished", found=found | {"changes": rates})
+    expect(admin.locator("#suggestion")).to_have_text("learning_rate 0.002, head_learning_rate 0.002", timeout=15_000)
+    expect(admin.locator("#charts .curve")).to_have_count(2)
+    expect(admin.locator("#charts .mark")).to_have_count(2)
+    for scheme, width in (("dark", 390), ("light", 1280)):
+        admin.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        admin.set_viewport_size({"width": width, "height": 800})
+        examine(admin)
+        assert admin.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    admin.get_by_role("button", name="Train with it").click()
+    expect(admin.locator("h1")).to_contain_text("run")
+    training = TrainingRun.objects.get(kind="training")
+    assert training.recipe == test.recipe | rates
 
-    def make() -> TrainingRun:
-        from trainer.models import Dataset
 
-        run = make_run(Dataset.objects.get())
-        for number in range(1, 11):
-            run.epochs.create(
-                number=number, loss=2 / number, accuracy=number / 12, validation_loss=abs(7 - number) / 5 + 0.5,
-                validation_top1=number / 15, learning_rate=0.1 / number, seconds=1.0, images_per_second=20.0,
-                trail=[[step, 0.1 / number, 1.0] for step in (1, 2, 3)],
-            )  # fmt: skip
-        run.stop()
-        return run
-
-    return make
-
-
-def test_curves_tell_their_values_to_the_keyboard_and_obey_their_tools(admin: Page, trained, live_server):
-    run = trained()
-    admin.goto(f"{live_server.url}/admin/trainer/trainingrun/{run.pk}/change/")
-    loss = admin.locator("figure").filter(has_text="Loss by epoch")
-    expect(loss.locator("output")).to_contain_text("validation 1.1, best 0.5")
-    loss.locator("svg").focus()
-    admin.keyboard.press("ArrowRight")
-    expect(loss.locator("output")).to_contain_text("at 1: train 2 validation 1.7")
-    admin.keyboard.press("ArrowRight")
-    expect(loss.locator("output")).to_contain_text("at 2: train 1 validation 1.5")
-    before = loss.locator(".curve.s1").get_attribute("points")
-    admin.locator("#smoothing").fill("0.9")
-    assert loss.locator(".curve.s1").get_attribute("points") != before
-    admin.get_by_label("log scale").check()
-    expect(loss.locator(".curve")).to_have_count(2)
+def test_photos_ticked_in_the_grid_are_on_the_front_page_once_a_version_of_them_answers(
+    admin: Page, active_version, live_server, examine
+):
+    TrainingRun.objects.filter(pk=make_run(Dataset.objects.get()).pk).update(version=active_version)
+    ModelVersion.objects.update(is_active=False)
+    admin.goto(f"{live_server.url}/admin/trainer/dataset/{Dataset.objects.get().pk}/photos/")
+    words = admin.locator("#examples-words")
+    admin.locator("#photos li").nth(1).focus()
+    admin.keyboard.press("e")
+    expect(words).to_have_text("1 of at most 12 are chosen.")
+    star = admin.get_by_role("button", name="pug/4.png as an example")
+    star.click()
+    expect(words).to_have_text("2 of at most 12 are chosen.")
+    expect(star).to_have_attribute("aria-pressed", "true")
+    admin.keyboard.press("ArrowLeft")
+    expect(admin.locator("#photos li").filter(has_text="pug/3.png")).to_be_focused()
+    for scheme, width in (("dark", 390), ("light", 1280)):
+        admin.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        admin.set_viewport_size({"width": width, "height": 800})
+        examine(admin)
+    admin.goto(f"{live_server.url}/admin/classifier/modelversion/{active_version.pk}/activate/")
+    admin.get_by_role("button", name="Activate tiny:1").click()
+    apps.get_app_config("classifier").start().step()  # as the watching thread does every second
+    admin.goto(live_server.url)
+    expect(admin.locator(".examples img")).to_have_count(2)
+    examine(admin)
+    admin.get_by_role("button", name="Example 2").click()
+    expect(admin.locator("#verdict")).to_have_text(re.compile("This looks like|I am not sure"))
 
 
 def test_the_buttons_do_what_they_say(admin: Page, trained, live_server):

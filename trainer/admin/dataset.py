@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,7 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from breedsite.errors import problem_page
-from trainer.admin import photos
+from trainer.admin import photos, suspects
 from trainer.forms import ImportForm
 from trainer.ingest.record import SourceError
 from trainer.models import Dataset, Photo
@@ -45,7 +46,7 @@ class DatasetAdmin(admin.ModelAdmin):
             return f"number {dataset.place} in the queue"
         if dataset.status == Dataset.Status.IMPORTING and dataset.progress_total:
             return f"{dataset.progress_done} of {dataset.progress_total} photos"
-        return ""
+        return "damaged: its photos are missing" if dataset.is_missing else ""
 
     @admin.display(description="labels")
     def label_count(self, dataset: Dataset) -> str:
@@ -53,7 +54,7 @@ class DatasetAdmin(admin.ModelAdmin):
 
     @admin.display(description="train + validation + test")
     def photo_count(self, dataset: Dataset) -> str:
-        return " + ".join(str(count) for count in dataset.counts.values())
+        return " + ".join(str(count) for count in dict(dataset.counts).values())
 
     def has_change_permission(self, request: HttpRequest, obj: Dataset | None = None) -> bool:
         return False
@@ -82,6 +83,7 @@ class DatasetAdmin(admin.ModelAdmin):
             page("<path:object_id>/cancel/", self.cancel_view, "cancel"),
             page("<path:object_id>/photos/", self.photos_view, "photos"),
             page("<path:object_id>/edit/", self.edit_view, "edit"),
+            page("<path:object_id>/examples/", self.examples_view, "examples"),
             page("<int:object_id>/photos/<int:photo>/", self.thumbnail_view, "thumbnail"),
             *super().get_urls(),
         ]
@@ -114,7 +116,7 @@ class DatasetAdmin(admin.ModelAdmin):
     def enqueue(self, request: HttpRequest, form: ImportForm) -> Dataset:
         """Raises UploadError where the zip did not arrive."""
         if place := form.server_path:
-            kind, name = Dataset.SourceKind.of(place), place.name
+            kind, name = form.kind_of(place), place.name
         else:
             place = self.upload(request, form.cleaned_data["upload"]).finish()
             kind, name = Dataset.SourceKind.UPLOAD, form.cleaned_data["upload_name"]
@@ -172,6 +174,7 @@ class DatasetAdmin(admin.ModelAdmin):
                 "place": dataset.place,
                 "done": dataset.progress_done,
                 "total": dataset.progress_total,
+                "downloaded": downloaded(dataset),
             }
         )
 
@@ -198,7 +201,9 @@ class DatasetAdmin(admin.ModelAdmin):
             return HttpResponseNotAllowed(["GET"])
         context = self.admin_site.each_context(request) | photos.page(dataset, request)
         context |= {"title": f"Photos of {dataset}", "opts": self.opts, "dataset": dataset}
-        context["may_edit"] = self.has_add_permission(request) and dataset.status == Dataset.Status.READY
+        sealed = context["run"] is not None and context["filters"].part == Photo.Part.TEST
+        context["sealed"] = sealed
+        context["may_edit"] = self.has_add_permission(request) and dataset.status == Dataset.Status.READY and not sealed
         return TemplateResponse(request, "admin/trainer/dataset/photos.html", context)
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -220,6 +225,26 @@ class DatasetAdmin(admin.ModelAdmin):
         self.log_addition(request, new, f"Made of {dataset} with {len(changes)} changes.")
         return JsonResponse({"address": reverse("admin:trainer_dataset_change", args=[new.pk])})
 
+    def examples_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """POST {"photo": ..., "shown": true or false} -> how many examples the dataset has now."""
+        dataset = self.seen(request, object_id)
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        try:
+            asked = json.loads(request.body)
+            dataset.show(int(asked["photo"]), bool(asked["shown"]))
+        except SourceError as error:
+            return problem_page(request, "malformed_request", str(error))
+        except Photo.DoesNotExist:
+            return problem_page(request, "not_found")
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return problem_page(request, "malformed_request")
+        verb = "became" if asked["shown"] else "is no longer"
+        self.log_change(request, dataset, f"Photo {asked['photo']} {verb} an example.")
+        return JsonResponse({"examples": dataset.photos.examples().count()})
+
     def thumbnail_view(self, request: HttpRequest, object_id: int, photo: int) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -239,15 +264,31 @@ class DatasetAdmin(admin.ModelAdmin):
         obj: Dataset | None = None,
     ) -> HttpResponse:
         if obj is not None:
+            report = obj.report if isinstance(obj.report, dict) and obj.report.keys() >= LISTS else {}
             context |= {
                 "dataset": obj,
-                "report": obj.report,
+                "damaged": bool(obj.report and not report) or obj.is_missing,
+                "report": report,
                 "active": obj.status in Dataset.ACTIVE,
                 "may_cancel": self.has_add_permission(request),
-                "largest": max((row["photos"] for row in obj.report.get("labels", ())), default=0),
-                "problems": problems(obj.report),
+                "largest": max((row["photos"] for row in report.get("labels", ())), default=0),
+                "problems": problems(report),
+                "suspects": next(iter(suspects.runs(obj)), None),
             }
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+
+def downloaded(dataset: Dataset) -> int:
+    """Bytes of the file that its import fetches just now, 0 where it fetches none."""
+    place = Path(dataset.source_path)
+    if dataset.status != Dataset.Status.IMPORTING or place.parent != Path(settings.SETS_DIR):
+        return 0
+    with suppress(FileNotFoundError):  # it has just come to its end
+        return sum(file.stat().st_size for file in place.glob("*.part"))
+    return 0
+
+
+LISTS = {"labels", "unreadable", "conflicts", "crossing", "groups", "outside"}  # of a report, at least
 
 
 def problems(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 from django import forms
 from django.forms import BoundField
 
-from trainer.models import Dataset
+from trainer.models import Dataset, TrainingRun
 from trainer.models.run import NAME
 from trainer.presets import PRESETS
+from trainer.rates import reference
 from trainer.recipe import Field, Recipe, RecipeError, fields
 
 GROUPS = {"architecture": "The network", "photo_size": "The pictures", "epochs": "The steps"}  # first field -> title
+
+
+FIND = "find"  # the button that looks for a learning rate instead of training
 
 
 def form_field(field: Field) -> forms.Field:
@@ -43,24 +47,46 @@ class RunForm(forms.Form):
         max_length=64, validators=[NAME], required=False, help_text="Of the version that comes of it: the dataset's."
     )
     key = forms.UUIDField(widget=forms.HiddenInput, required=False, initial=uuid4)  # pressed twice, it starts one run
+    parent = forms.ModelChoiceField(TrainingRun.objects.none(), widget=forms.HiddenInput, required=False, initial="")
     preset = forms.ChoiceField(choices=[(name, name) for name in PRESETS], widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         datasets: forms.ModelChoiceField = self.fields["dataset"]  # type: ignore[assignment]
         datasets.queryset = Dataset.objects.ready()
+        parents: forms.ModelChoiceField = self.fields["parent"]  # type: ignore[assignment]
+        parents.queryset = TrainingRun.objects.filter(status__in=TrainingRun.TERMINAL, version__isnull=False)
         for field in fields():
             self.fields[field.name] = form_field(field)
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
+        self.kind = TrainingRun.Kind.RANGE_TEST if FIND in self.data else TrainingRun.Kind.TRAINING
         names = [field.name for field in fields()]
         if all(name in values for name in names):
             try:
                 self.recipe = Recipe.from_dict({name: values[name] for name in names})
+                if self.kind == TrainingRun.Kind.RANGE_TEST:
+                    reference(self.recipe)
             except RecipeError as error:
                 self.add_error(error.field if error.field in self.fields else None, str(error))
+            else:
+                self.fits(values.get("parent"), values.get("dataset"))
         return values
+
+    def fits(self, parent: TrainingRun | None, dataset: Dataset | None) -> None:
+        """Weights can be taken over only by the same network with the same labels."""
+        if parent is None or dataset is None:
+            return
+        same_labels = parent.dataset.labels == dataset.labels
+        if not same_labels or Recipe.from_dict(parent.recipe).as_architecture() != self.recipe.as_architecture():
+            self.add_error(None, f"It goes on from {parent}: leave the labels and the network as they are there.")
+
+    @property
+    def own_key(self) -> UUID | None:
+        """One for each of the two buttons, so that who has looked for a rate can go back and train."""
+        key: UUID | None = self.cleaned_data["key"]
+        return uuid5(key, FIND) if key and self.kind == TrainingRun.Kind.RANGE_TEST else key
 
     def groups(self) -> Iterator[tuple[str, list[BoundField]]]:
         """The recipe's fields under their titles."""

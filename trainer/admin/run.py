@@ -1,57 +1,66 @@
 """Runs in the admin: started from a form, watched while they train, compared when they have."""
 
-import csv
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from breedsite.models import Worker
-from classifier.admin import in_words
+from breedsite.waiting import obstacle, waiting
+from trainer.admin import network
 from trainer.admin.recipe_form import RunForm
+from trainer.admin.run_figures import best_epoch, everything, last_lines, measured, small_curve, state, write_csv
+from trainer.cache import FeatureCache
 from trainer.models import Dataset, EpochMetric, TrainingRun
+from trainer.models.damage import damage
 from trainer.presets import CATALOGUE
 
-FIGURES = (
-    *("number", "loss", "accuracy", "validation_loss", "validation_top1", "learning_rate", "skipped_steps"),
-    *("seconds", "images_per_second"),
-)
 COMPARED = range(2, 9)  # runs at once
-LOG_LINES, LOG_BYTES = 20, 16_384
-VERBS = ("stop", "resume", "clone", "continue")
-CURVE = (120, 28)  # width and height of the list's curves
+VERBS = ("stop", "resume", "train", "clone", "adjust", "continue")
+LIGHT = Prefetch("epochs", EpochMetric.objects.defer("trail"))
 
 
 @admin.register(TrainingRun)
 class TrainingRunAdmin(admin.ModelAdmin):
     """A run is started and watched; what it was started with stays as it is."""
 
-    list_display = ["run", "dataset", "status", "progress", "best", "curve", "version", "created_at"]
-    list_filter = ["status", "dataset", "preset"]
+    list_display = ["run", "dataset", "standing", "progress", "best", "curve", "version", "created_at"]
+    list_filter = ["status", "kind", "dataset", "preset"]
     list_select_related = ["dataset", "version"]
     search_fields = ["name", "dataset__name"]
     actions = ["compare"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TrainingRun]:
-        return super().get_queryset(request).prefetch_related("epochs")
+        """For the list with all that a row shows, so that none asks for itself."""
+        rows = super().get_queryset(request)
+        if request.resolver_match and request.resolver_match.url_name == "trainer_trainingrun_changelist":
+            heavy = rows.defer("live", "use")
+            return heavy.prefetch_related(LIGHT).annotate(number_in_queue=TrainingRun.number_in_queue())
+        return rows
 
     @admin.display(ordering="pk")
     def run(self, run: TrainingRun) -> str:
         return str(run)
 
+    @admin.display(ordering="status", description="status")
+    def standing(self, run: TrainingRun) -> str:
+        broken = damage(run)
+        return f"{run.get_status_display()}, damaged: {broken}" if broken else run.get_status_display()
+
     @admin.display(description="progress", empty_value="")
     def progress(self, run: TrainingRun) -> str:
         if run.status == run.Status.QUEUED:
-            return f"number {run.place} in the queue"
-        return f"{run.epochs.count()} of {run.recipe['epochs']} epochs"
+            return f"number {run.number_in_queue} in the queue"
+        if run.kind == run.Kind.RANGE_TEST:
+            return f"suggests {run.found['suggestion']:g}" if run.suggestion else ""
+        return f"{len(run.epochs.all())} of {run.fields.get('epochs', '?')} epochs"
 
     @admin.display(description="best on validation", empty_value="")
     def best(self, run: TrainingRun) -> str:
@@ -60,18 +69,36 @@ class TrainingRunAdmin(admin.ModelAdmin):
             return ""
         return f"{100 * epoch.validation_top1:.1f} % (epoch {epoch.number})"
 
-    @admin.display(description="validation loss", empty_value="")
+    @admin.display(description="loss", empty_value="")
     def curve(self, run: TrainingRun) -> SafeString | str:
         losses = [epoch.validation_loss for epoch in run.epochs.all() if epoch.validation_loss is not None]
+        if run.kind == run.Kind.RANGE_TEST:
+            losses = [loss for _, loss, _ in run.found.get("points", ()) if loss is not None]
         return small_curve(losses) if len(losses) > 1 else ""
 
     @admin.action(description="Compare the selected runs")
     def compare(self, request: HttpRequest, runs: QuerySet[TrainingRun]) -> HttpResponse | None:
+        runs = runs.filter(kind=TrainingRun.Kind.TRAINING)
         if runs.count() not in COMPARED:
             self.message_user(request, "Select two to eight runs to compare.", messages.WARNING)
             return None
         chosen = ",".join(str(run.pk) for run in runs.order_by("pk"))
         return HttpResponseRedirect(f"{reverse('admin:trainer_trainingrun_compare')}?runs={chosen}")
+
+    # --- what frozen backbones saw ---------------------------------------------------------------------------------
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        shown = {"features_bytes": features().size(), "features_max_bytes": settings.FEATURE_CACHE_BYTES}
+        shown |= {"obstacle": obstacle(TrainingRun) if TrainingRun.objects.queued().exists() else ""}
+        return super().changelist_view(request, shown | (extra_context or {}))
+
+    def empty_view(self, request: HttpRequest) -> HttpResponse:
+        """POST removes the cached features."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        self.message_user(request, f"{features().empty() / 1e6:,.1f} MB of features removed.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:trainer_trainingrun_changelist"))
 
     # --- who may --------------------------------------------------------------------------------------------------
     def has_change_permission(self, request: HttpRequest, obj: TrainingRun | None = None) -> bool:
@@ -89,6 +116,8 @@ class TrainingRunAdmin(admin.ModelAdmin):
 
         return [
             page("compare/", self.compare_view, "compare"),
+            page("network/", self.network_view, "network"),
+            page("features/empty/", self.empty_view, "empty"),
             page("<path:object_id>/state/", self.state_view, "state"),
             page("<path:object_id>/epochs.csv", self.csv_view, "csv"),
             page("<path:object_id>/run.json", self.json_view, "json"),
@@ -111,14 +140,17 @@ class TrainingRunAdmin(admin.ModelAdmin):
 
     # --- starting -------------------------------------------------------------------------------------------------
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        """GET ?preset= fills the form in, POST starts the run."""
+        """GET ?preset= or ?like=<run> fills the form in, POST starts the run."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        chosen = request.POST.get("preset") or request.GET.get("preset") or default_preset()
+        like = self.seen(request, request.GET["like"]) if "like" in request.GET else None
+        chosen = request.POST.get("preset") or request.GET.get("preset") or (like and like.preset) or default_preset()
         preset = CATALOGUE.get(chosen)
         if preset is None:
             raise Http404
         initial = preset.recipe.as_dict() | {"preset": chosen, "dataset": request.GET.get("dataset")}
+        if like is not None:
+            initial |= filled_in(like)
         form = RunForm(request.POST or None, initial=initial)
         if request.method == "POST" and form.is_valid():
             dataset: Dataset = form.cleaned_data["dataset"]
@@ -127,7 +159,9 @@ class TrainingRunAdmin(admin.ModelAdmin):
                 form.recipe,
                 name=form.cleaned_data["name"] or dataset.name,
                 preset=chosen,
-                key=form.cleaned_data["key"],
+                key=form.own_key,
+                kind=form.kind,
+                parent=form.cleaned_data["parent"],
                 created_by=request.user,
             )
             self.log_addition(request, run, "Started.")
@@ -149,9 +183,11 @@ class TrainingRunAdmin(admin.ModelAdmin):
         if verb not in possible(run):
             self.message_user(request, f"{run} is {run.get_status_display()} already.", messages.WARNING)
             return self.back_to(run)
-        if verb in ("clone", "continue"):
-            made = run.clone if verb == "clone" else run.continued
-            new = made(created_by=request.user)
+        if verb == "adjust":
+            return HttpResponseRedirect(f"{reverse('admin:trainer_trainingrun_add')}?like={run.pk}")
+        if verb in ("clone", "continue", "train"):
+            made = {"clone": run.clone, "continue": run.continued, "train": run.suggested}
+            new = made[verb](created_by=request.user)
             self.log_addition(request, new, f"Started: {verb} of {run}.")
             return self.back_to(new)
         (run.stop if verb == "stop" else run.resume)()
@@ -167,10 +203,11 @@ class TrainingRunAdmin(admin.ModelAdmin):
     ) -> HttpResponse:
         """The page of a run: complete without JavaScript, moving with it."""
         run = self.seen(request, object_id)
+        page = "range_test.html" if run.kind == run.Kind.RANGE_TEST else "run.html"
         return self.page(
-            request, "run.html", str(run), run=run, epochs=run.epochs.all(), verbs=self.verbs(request, run),
-            recipe=[(name, value, name in run.changes) for name, value in run.recipe.items()],
-            measured=measured(run), log="\n".join(last_lines(run)),
+            request, page, str(run), run=run, epochs=run.epochs.all(), verbs=self.verbs(request, run),
+            recipe=[(name, value, name in run.changes) for name, value in run.fields.items()], damage=damage(run),
+            measured=measured(run), waiting=waiting(run), log="\n".join(last_lines(run)),
         )  # fmt: skip
 
     def verbs(self, request: HttpRequest, run: TrainingRun) -> list[tuple[str, bool]]:
@@ -184,38 +221,14 @@ class TrainingRunAdmin(admin.ModelAdmin):
         after = request.GET.get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) < 9):
             after = "0"
-        every = run.epochs.all()
-        best = best_epoch(list(every))
-        return JsonResponse(
-            {
-                "status": run.status,
-                "status_text": run.get_status_display(),
-                "active": run.status in run.ACTIVE,
-                "place": run.place,
-                "worker": Worker.objects.alive().exists(),
-                "failure": run.failure,
-                "live": run.live if run.status in run.HELD else {},
-                "done": run.progress_done,
-                "total": run.progress_total,
-                "best": best.number if best else None,
-                "epochs": [
-                    {name: getattr(epoch, name) for name in (*FIGURES, "trail")}
-                    for epoch in every
-                    if epoch.number > int(after)
-                ],
-                "log": last_lines(run),
-                "verbs": [verb for verb, possible in self.verbs(request, run) if possible],
-                "version": version_of(run),
-            }
-        )
+        told = state(run, after=int(after))
+        return JsonResponse(told | {"verbs": [verb for verb, possible in self.verbs(request, run) if possible]})
 
     def csv_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         run = self.seen(request, object_id)
         response = HttpResponse(content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="run-{run.pk}.csv"'
-        rows = csv.writer(response)
-        rows.writerow(FIGURES)
-        rows.writerows([getattr(epoch, name) for name in FIGURES] for epoch in run.epochs.all())
+        write_csv(run, response)
         return response
 
     def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -224,17 +237,27 @@ class TrainingRunAdmin(admin.ModelAdmin):
         response["Content-Disposition"] = f'attachment; filename="run-{run.pk}.json"'
         return response
 
+    def network_view(self, request: HttpRequest) -> HttpResponse:
+        """GET ?architecture=&dataset=: the layers of a network, for who may start a run."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
+        shown = network.context(request.GET.dict(), settings.WEIGHTS_DIR)
+        return self.page(request, "network.html", "Layers of a network", **shown)
+
     def compare_view(self, request: HttpRequest) -> HttpResponse:
         """GET ?runs=1,2: curves over each other, and the hyperparameters that differ."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         numbers = [part for part in request.GET.get("runs", "").split(",") if part.isascii() and part.isdigit()]
-        runs = list(self.get_queryset(request).filter(pk__in=numbers[: COMPARED.stop]).order_by("pk"))
+        trainings = self.get_queryset(request).filter(kind=TrainingRun.Kind.TRAINING).prefetch_related(LIGHT)
+        runs = list(trainings.filter(pk__in=numbers[: COMPARED.stop]).order_by("pk"))
         if len(runs) not in COMPARED:
             self.message_user(request, "Select two to eight runs to compare.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:trainer_trainingrun_changelist"))
-        names = dict.fromkeys(name for run in runs for name in run.recipe)
-        rows = [(name, [run.recipe.get(name) for run in runs]) for name in names]
+        names = dict.fromkeys(name for run in runs for name in run.fields)
+        rows = [(name, [run.fields.get(name) for run in runs]) for name in names]
         return self.page(
             request, "compare.html", "Compare runs", runs=[(run, measured(run)) for run in runs],
             bests=[self.best(run) for run in runs],
@@ -242,9 +265,23 @@ class TrainingRunAdmin(admin.ModelAdmin):
         )  # fmt: skip
 
 
+def features() -> FeatureCache:
+    return FeatureCache(settings.FEATURES_DIR, max_bytes=settings.FEATURE_CACHE_BYTES)
+
+
 def default_preset() -> str:
     """The one that is simply the best quick one for photos."""
     return "transfer" if "transfer" in CATALOGUE else next(iter(CATALOGUE))
+
+
+def filled_in(run: TrainingRun) -> dict[str, Any]:
+    """The form of a run like this one. Of a run that failed it goes on from the best epoch, if one was kept, and at a
+    tenth of the learning rate."""
+    values = run.fields | run.suggestion | {"dataset": run.dataset_id, "name": run.name}
+    if run.status == run.Status.FAILED:
+        rates = {name: values[name] / 10 for name in ("learning_rate", "head_learning_rate") if name in values}
+        values |= rates | {"parent": run.pk if run.may_continue else ""}
+    return values
 
 
 def possible(run: TrainingRun) -> tuple[str, ...]:
@@ -252,78 +289,9 @@ def possible(run: TrainingRun) -> tuple[str, ...]:
     may = {
         "stop": run.status in run.ACTIVE and run.status != run.Status.STOPPING,
         "resume": run.may_resume,
+        "train": bool(run.suggestion),
         "clone": True,
+        "adjust": True,
         "continue": run.may_continue,
     }
     return tuple(verb for verb in VERBS if may[verb])
-
-
-def best_epoch(epochs: list[EpochMetric]) -> EpochMetric | None:
-    """The one whose weights are kept: that of the smallest validation loss, the earliest of several."""
-    finite = [epoch for epoch in epochs if epoch.validation_loss is not None]
-    return min(finite, key=lambda epoch: (epoch.validation_loss, epoch.number), default=None)
-
-
-def small_curve(values: list[float]) -> SafeString:
-    """A line without axes."""
-    width, height = CURVE
-    low, high = min(values), max(values)
-    span = (high - low) or 1.0
-    step = (width - 4) / (len(values) - 1)
-    places = (
-        f"{2 + number * step:.1f},{height - 2 - (value - low) / span * (height - 4):.1f}"
-        for number, value in enumerate(values)
-    )
-    return format_html(
-        '<svg class="small-curve" width="{}" height="{}" role="img" aria-label="from {} to {}">'
-        '<polyline points="{}"/></svg>',
-        width,
-        height,
-        f"{values[0]:.3f}",
-        f"{values[-1]:.3f}",
-        " ".join(places),
-    )
-
-
-def measured(run: TrainingRun) -> str:
-    """How good its version is on the sealed test photos."""
-    quality = run.version.card.quality if run.version else None
-    return in_words(quality.top1) if quality else ""
-
-
-def version_of(run: TrainingRun) -> dict[str, str] | None:
-    if run.version is None:
-        return None
-    page = reverse("admin:classifier_modelversion_change", args=[run.version.pk])
-    return {"name": str(run.version), "page": page, "measured": measured(run)}
-
-
-def last_lines(run: TrainingRun) -> list[str]:
-    """The end of its log."""
-    try:
-        with (run.folder / "log.txt").open("rb") as log:
-            log.seek(max(log.seek(0, 2) - LOG_BYTES, 0))
-            return log.read().decode(errors="replace").splitlines()[-LOG_LINES:]
-    except FileNotFoundError:  # it has not begun
-        return []
-
-
-def everything(run: TrainingRun) -> dict[str, Any]:
-    """A run for other programs."""
-    return {
-        "run": run.pk,
-        "name": run.name,
-        "status": run.status,
-        "failure": run.failure,
-        "dataset": str(run.dataset),
-        "fingerprint": run.fingerprint,
-        "preset": run.preset,
-        "recipe": run.recipe,
-        "parent": run.parent_id,
-        "device": run.device,
-        "version": str(run.version) if run.version else None,
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "epochs": [{name: getattr(epoch, name) for name in (*FIGURES, "trail")} for epoch in run.epochs.all()],
-    }

@@ -3,16 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trainer.ingest import archive, cifar, folder, idx
+from trainer.ingest import archive, cifar, download, folder, idx
 from trainer.ingest.layout import Layout, recognise
 from trainer.ingest.record import Listing, Record, SourceError
-
-SETS = {  # what torchvision calls it -> the files that are needed
-    "cifar10": "the unpacked folder cifar-10-batches-py (cifar-10-python.tar.gz from the University of Toronto)",
-    "cifar100": "the unpacked folder cifar-100-python (cifar-100-python.tar.gz from the University of Toronto)",
-    "mnist": "the four files train-images-idx3-ubyte, train-labels-idx1-ubyte and those beginning with t10k",
-    "fashionmnist": "the four files train-images-idx3-ubyte, train-labels-idx1-ubyte and those beginning with t10k",
-}
 
 
 def listing(path: Path) -> Listing:
@@ -32,8 +25,9 @@ def layout(path: Path, rename: Mapping[str, str] | None = None) -> Layout:
             return cifar.layout(*known)
         if idx.found(path):
             return idx.layout(path)
-    if not path.exists() and (files := SETS.get(path.name.lower().replace("-", ""))):
-        raise SourceError(f"The files of {path.name} are not here: get {files}, and name the folder.", "not_found")
+    if not path.exists() and (published := download.SETS.get(download.key(path.name))):
+        sentence = f"The files of {path.name} are not here: get {published.by_hand}, and name where they are."
+        raise SourceError(sentence, "not_found")
     return recognise(listing(path), rename)
 
 

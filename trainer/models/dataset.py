@@ -14,10 +14,11 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, models, transaction
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
+from classifier import examples
 from trainer.ingest import source
 from trainer.ingest.layout import clean_label
 from trainer.ingest.record import Record, SourceError
@@ -122,6 +123,11 @@ class Dataset(Job):
         return Path(settings.DATASETS_DIR) / self.folder
 
     @property
+    def is_missing(self) -> bool:
+        """Whether somebody took its photos away."""
+        return self.status == self.Status.READY and not self.path.is_dir()
+
+    @property
     def used(self) -> bool:
         """Whether a run was started on it: then it stays, for the run's figures say nothing without it."""
         return self.runs.exists()
@@ -164,6 +170,19 @@ class Dataset(Job):
             created_by=by,
         )
 
+    def show(self, photo: int, shown: bool) -> None:
+        """Make a photo, by its primary key, an example on the front page, or end that: a matter of looks, which changes
+        nothing that is trained. Raises SourceError, and Photo.DoesNotExist."""
+        with transaction.atomic():
+            Dataset.objects.select_for_update().get(pk=self.pk)  # two at once must not pass the limit together
+            found = self.photos.get(pk=photo)
+            others = self.photos.examples().exclude(pk=photo).count()
+            if shown and found.excluded:
+                raise SourceError(f"{found} is left out of {self}: it cannot be an example.")
+            if shown and others >= examples.MOST:
+                raise SourceError(f"{self} has {examples.MOST} examples already: take one of them away first.")
+            self.photos.filter(pk=photo).update(example=shown)
+
     def records(self, part: str) -> Iterator[Record]:
         """The photos of a part in the order of their pixels' digests, without those excluded. What `read` gives was
         checked against its digest: it raises SourceError, with the name, for a file that changed or is gone."""
@@ -176,6 +195,17 @@ class Dataset(Job):
         """Photos of each part, without those excluded."""
         rows = self.photos.filter(excluded=False).values_list("part").annotate(Count("pk"))
         return {part: dict(rows).get(part, 0) for part in PARTS}
+
+
+class PhotoQuerySet(models.QuerySet["Photo"]):
+    def examples(self) -> PhotoQuerySet:
+        """Those that visitors may click on the front page."""
+        return self.filter(example=True)
+
+    def examples_of(self, digest: str) -> PhotoQuerySet:
+        """Those of the dataset that the version of this digest was trained on, with their dataset."""
+        trained = Dataset.objects.filter(runs__version__digest=digest)
+        return self.examples().filter(dataset__in=trained).select_related("dataset").order_by("pk")
 
 
 class Photo(models.Model):
@@ -200,6 +230,9 @@ class Photo(models.Model):
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
     excluded = models.BooleanField(default=False)
+    example = models.BooleanField(default=False)  # on the front page, while a version of this dataset answers
+
+    objects = PhotoQuerySet.as_manager()
 
     class Meta:
         ordering = ["pk"]
@@ -209,6 +242,7 @@ class Photo(models.Model):
             models.Index(fields=["dataset", "part", "label", "id"], name="photo_part_page"),
             models.Index(fields=["dataset", "flag", "id"], name="photo_flag_page"),
             models.Index(fields=["dataset", "part", "excluded", "pixels"], name="photo_records"),
+            models.Index(fields=["dataset", "id"], condition=Q(example=True), name="photo_examples"),
         ]
 
     def __str__(self) -> str:

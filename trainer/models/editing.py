@@ -42,6 +42,7 @@ def changed(photo: Photo, dataset: Dataset) -> None:
     change = dataset.options["changes"].get(str(photo.pk), {})
     photo.label = change.get("label", photo.label)
     photo.excluded = change.get("excluded", photo.excluded)
+    photo.example = photo.example and not photo.excluded
 
 
 def link(photo: Photo, source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ process leaves is removed by `sweep`.
 """
 
 import copy
+import errno
 import logging
 import os
 import shutil
@@ -18,11 +19,11 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from classifier.guard import Limits
 from trainer import report
-from trainer.ingest import source
+from trainer.ingest import download, source
 from trainer.ingest.record import SourceError
 from trainer.ingest.store import Photo as Kept
 from trainer.ingest.store import Unreadable, keep
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # between two looks whether somebody cancelled, and two notes of the progress
 ROWS = 1000  # inserted at a time
 SEED, FRACTIONS = 1, (0.8, 0.1, 0.1)  # where nobody chose others
+FULL = "The disk is full: there is less room than the photos need. Make some, then import them again."
 ABANDONED_SECONDS = 24 * 3600.0  # an upload that no dataset waits for
 
 
@@ -57,12 +59,12 @@ class Progress:
 
 def perform(dataset: Dataset, *, say: Callable[[Progress], None] = lambda progress: None) -> None:
     """Import a dataset that was claimed. Its row tells the end: ready, refused, failed or cancelled."""
-    sweep()
     assert dataset.token is not None
     folder = Path(settings.DATASETS_DIR) / f"{dataset.pk}-{dataset.token.hex[:12]}"
     staging = folder.with_name(f"{folder.name}.tmp")
     try:
         with heart(dataset):
+            sweep()
             if dataset.parent:
                 content, rows = editing.edited(dataset, dataset.parent, staging)
             else:
@@ -80,9 +82,12 @@ def perform(dataset: Dataset, *, say: Callable[[Progress], None] = lambda progre
         finished(dataset, Dataset.Status.CANCELLED)
         raise
     except OSError as error:
-        sentence = f"The photos could not be stored: {error.strerror}."
-        finished(dataset, Dataset.Status.FAILED, sentence)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        finished(dataset, Dataset.Status.FAILED, FULL if full else f"The photos could not be stored: {error.strerror}.")
         log.warning("%s: %s", dataset, error)
+    except (OperationalError, InterfaceError) as error:
+        connection.close()
+        dataset.died(f"The database could not be used: {error}")
     except Exception:
         finished(dataset, Dataset.Status.FAILED, "The import failed for a reason nobody thought of: see the log.")
         raise
@@ -93,7 +98,7 @@ def perform(dataset: Dataset, *, say: Callable[[Progress], None] = lambda progre
 def examined(dataset: Dataset, staging: Path, say: Callable[[Progress], None]) -> report.Content:
     """Every photo read once and kept in `staging`. Raises SourceError, Ended, OSError."""
     options = dataset.options
-    layout = source.layout(Path(dataset.source_path), options.get("rename"))
+    layout = source.layout(place(dataset), options.get("rename"))
     photos: list[Kept] = []
     unreadable: list[Unreadable] = []
     began = looked = time.monotonic()
@@ -121,6 +126,22 @@ def examined(dataset: Dataset, staging: Path, say: Callable[[Progress], None]) -
     alive(dataset, progress_done=total)
     say(Progress(total, total, time.monotonic() - began))
     return content
+
+
+def place(dataset: Dataset) -> Path:
+    """Where its photos lie, once a set that everybody knows is downloaded. Raises SourceError, Ended, OSError."""
+    path = Path(dataset.source_path)
+    if path.parent != Path(settings.SETS_DIR) or path.name not in download.SETS:
+        return path
+    looked = time.monotonic()
+
+    def say(_received: int) -> None:
+        nonlocal looked
+        if time.monotonic() - looked > LOOK_SECONDS:
+            looked = time.monotonic()
+            alive(dataset)
+
+    return download.fetch(path.name, path, say=say)
 
 
 def alive(dataset: Dataset, **progress: int) -> None:

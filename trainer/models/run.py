@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from glob import iglob
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,10 +11,13 @@ from uuid import UUID
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, models, transaction
-from django.db.models import Q
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
+from classifier import crash
 from classifier.models import ModelVersion
 from trainer.models.dataset import Dataset
 from trainer.presets import PRESETS
@@ -52,6 +56,10 @@ class TrainingRun(Job):
         FINISHED = "finished", "finished"
         FAILED = "failed", "failed"
 
+    class Kind(models.TextChoices):
+        TRAINING = "training", "training"
+        RANGE_TEST = "range test", "range test"  # of the learning rate: trainer.rangetest
+
     WAITING: ClassVar[tuple[str, ...]] = (Status.QUEUED, Status.PAUSED)
     HELD: ClassVar[tuple[str, ...]] = HELD
     STOPPING: ClassVar[str] = Status.STOPPING
@@ -59,6 +67,7 @@ class TrainingRun(Job):
     TERMINAL: ClassVar[frozenset[str]] = frozenset({Status.FINISHED, Status.FAILED})
     TASK: ClassVar[str] = "trainer.tasks.train_runs"
 
+    kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.TRAINING)
     name = models.CharField(max_length=64, validators=[NAME], help_text="of the versions that come of it")
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.QUEUED, db_index=True)
     dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="runs")
@@ -69,7 +78,9 @@ class TrainingRun(Job):
     parent = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="children")
     version = models.ForeignKey(ModelVersion, models.SET_NULL, null=True, blank=True, related_name="runs")
     device = models.CharField(max_length=100, blank=True, help_text="where it trains or trained last")
+    found = models.JSONField(default=dict, help_text="the curve of a range test, and what it suggests")
     live = models.JSONField(default=dict, help_text="the step under way")
+    use = models.JSONField(default=list, help_text="what it used of its machine (see trainer.models.using)")
     needs_bytes = models.PositiveBigIntegerField(default=0, help_text="free space without which it cannot go on")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
 
@@ -83,7 +94,15 @@ class TrainingRun(Job):
         verbose_name = "run"
 
     def __str__(self) -> str:
-        return f"run {self.pk} ({self.name})"
+        kind = ", range test" if self.kind == self.Kind.RANGE_TEST else ""
+        return f"run {self.pk} ({self.name}{kind})"
+
+    @staticmethod
+    def number_in_queue() -> Combinable:
+        """`place` as an annotation of many rows; of those that do not wait it means nothing."""
+        earlier = Q(created_at__lt=OuterRef("created_at")) | Q(created_at=OuterRef("created_at"), pk__lt=OuterRef("pk"))
+        queued = TrainingRun._base_manager.filter(earlier, status="queued").order_by().values("status")
+        return Coalesce(Subquery(queued.annotate(count=Count("pk")).values("count")), 0) + 1
 
     @property
     def folder(self) -> Path:
@@ -91,18 +110,33 @@ class TrainingRun(Job):
         return Path(settings.RUNS_DIR) / str(self.pk)
 
     @property
+    def answers(self) -> Path:
+        """What its version answered to the photos of its dataset (see trainer.answers)."""
+        return self.folder / "answers.npy"
+
+    @property
     def changes(self) -> dict[str, Any]:
         """The fields of its recipe in which it differs from its preset, or from a recipe's defaults."""
         base = PRESETS.get(self.preset, Recipe()).as_dict()
-        return {name: value for name, value in self.recipe.items() if base.get(name) != value}
+        return {name: value for name, value in self.fields.items() if base.get(name) != value}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its recipe as the row has it; nothing where that is damaged."""
+        return self.recipe if isinstance(self.recipe, dict) else {}
 
     @property
     def may_resume(self) -> bool:
-        return self.status == self.Status.STOPPED
+        return self.status == self.Status.STOPPED and self.kind == self.Kind.TRAINING
+
+    @property
+    def suggestion(self) -> dict[str, float]:
+        """The fields of a recipe that its range test found; none where it has found nothing."""
+        return self.found.get("changes", {})
 
     @property
     def may_continue(self) -> bool:
-        return self.status == self.Status.FINISHED and self.version is not None
+        return self.status in self.TERMINAL and self.version is not None
 
     # --- for people -----------------------------------------------------------------------------------------------
     def resume(self) -> bool:
@@ -118,7 +152,15 @@ class TrainingRun(Job):
     def clone(self, **fields: Any) -> TrainingRun:
         """The same once more, as a new run."""
         recipe = Recipe.from_dict(self.recipe)
-        return TrainingRun.objects.start(self.dataset, recipe, name=self.name, preset=self.preset, **fields)
+        same = {"name": self.name, "preset": self.preset, "kind": self.kind}
+        return TrainingRun.objects.start(self.dataset, recipe, **same | fields)
+
+    def suggested(self, **fields: Any) -> TrainingRun:
+        """A new training at the rate that this range test found."""
+        assert self.suggestion
+        recipe = Recipe.from_dict(self.recipe | self.suggestion)
+        names = {"name": self.name, "preset": self.preset}
+        return TrainingRun.objects.start(self.dataset, recipe, **names | fields)
 
     def continued(self, **fields: Any) -> TrainingRun:
         """A new run that starts from the version of this one, with a fresh schedule."""
@@ -133,20 +175,57 @@ class TrainingRun(Job):
             ours = self.beat() if known else self.beat(deaths=0)
             if ours and not known:
                 self.epochs.create(**epoch)
+                crash.here("in_epoch_transaction")
+        crash.here("after_epoch_stored")
         return ours
 
-    def pause(self, needs_bytes: int, free_bytes: int) -> bool:
-        """Wait for space on the disk."""
-        sentence = f"The disk is full: it needs {megabytes(needs_bytes)} MB, {megabytes(free_bytes)} are free."
-        return self._change(status=self.Status.PAUSED, token=None, failure=sentence, needs_bytes=needs_bytes)
+    def pause(self, needs_bytes: int, place: Path) -> bool:
+        """Wait until so much space is free on the disk of the folder `place`."""
+        needs, free = megabytes(needs_bytes), megabytes(room(place))
+        sentence = (
+            f"The disk is full: it needs {needs} MB, {free} MB are free. It goes on by itself when there is room."
+        )
+        waits = {"status": self.Status.PAUSED, "token": None, "failure": sentence}
+        return self._change(**waits, needs_bytes=needs_bytes, live={"place": str(place)})
+
+    @property
+    def waits_at(self) -> Path:
+        """The folder on whose disk there is too little room for it."""
+        place = self.live.get("place") if isinstance(self.live, dict) else None
+        return Path(place) if isinstance(place, str) else self.folder
+
+    def ended_with(self, version: ModelVersion) -> bool:
+        """Whether the row says so already: an answer of the database may be lost when the change is not."""
+        return self._rows().filter(pk=self.pk, version=version, status__in=(*self.TERMINAL, self.STOPPED)).exists()
+
+    def remove_checkpoints(self) -> None:
+        """It has finished, and nobody needs them any more."""
+        for place in self.folder.glob("attempt-*"):
+            shutil.rmtree(place, ignore_errors=True)
+
+    @classmethod
+    def tidy(cls) -> None:
+        """Remove the checkpoints of runs whose process was killed between their end and that."""
+        # Unlike Path.glob it bears a folder that goes meanwhile.
+        found = iglob("*/attempt-*", root_dir=settings.RUNS_DIR)  # noqa: PTH207
+        folders = {place.partition("/")[0] for place in found}
+        for run in cls.objects.filter(pk__in=filter(str.isdecimal, folders), status=cls.Status.FINISHED):
+            run.remove_checkpoints()
 
     @classmethod
     def wake(cls) -> None:
         """Runs that wait for space go back into the queue when there is enough."""
         for run in cls.objects.filter(status=cls.Status.PAUSED):
-            if shutil.disk_usage(run.folder).free >= run.needs_bytes:
+            if room(run.waits_at) >= run.needs_bytes:
                 paused = cls._rows().filter(pk=run.pk, status=cls.Status.PAUSED)
                 paused.update(status=cls.Status.QUEUED, failure="", due_at=timezone.now())
+
+
+def room(place: Path) -> int:
+    """Free bytes on the disk of a folder, which need not exist yet, or any more."""
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 class EpochMetric(models.Model):

@@ -1,14 +1,13 @@
 """manage.py architecture NAME: the layers of a network, and what of them learns."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from trainer.layers import LABELS, LayersError, layer_table
 from trainer.recipe import Recipe, RecipeError
 from trainer.weights import find, missing
 
@@ -26,8 +25,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="the table as JSON")
 
     def handle(self, *args: Any, name: str, labels: int, size: int, head: str, **options: Any) -> None:
-        if labels < 2:
-            raise CommandError("--labels must be at least 2.")
+        if labels < LABELS.start:
+            raise CommandError(f"--labels must be at least {LABELS.start}.")
         try:
             recipe = Recipe(
                 architecture=name,
@@ -36,9 +35,9 @@ class Command(BaseCommand):
                 trainable=options["trainable"],
                 last_blocks=options["last_blocks"],
             )
-        except RecipeError as error:
+            table = layer_table(recipe, labels)
+        except (RecipeError, LayersError) as error:
             raise CommandError(str(error)) from error
-        table = measure(recipe, labels)
         if options["json"]:
             self.stdout.write(json.dumps(table))
             return
@@ -50,18 +49,6 @@ class Command(BaseCommand):
             f"{table['statistics']:,} batch-norm statistics; {labels} labels, {size}x{size} pixels."
         )
         self.stdout.write(f"Pretrained weights: {weights(name, table['weights_file'])}")
-
-
-def measure(recipe: Recipe, labels: int) -> dict[str, Any]:
-    """The table, by a process of its own: this one never imports torch."""
-    command = [sys.executable, "-m", "classifier.networks.table", json.dumps(recipe.as_architecture())]
-    command += ["--labels", str(labels), "--size", str(recipe.image_size)]
-    command += ["--trainable", recipe.trainable, "--last-blocks", str(recipe.last_blocks)]
-    done = subprocess.run(command, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandError(done.stderr.strip().rpartition("\n")[2])
-    table: dict[str, Any] = json.loads(done.stdout)
-    return table
 
 
 def weights(name: str, library_file: str | None) -> str:

@@ -1,0 +1,58 @@
+"""The chaos in small: a death at every named place and a few at random ones, and the run ends as if nothing had been.
+
+`make chaos` does more of it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.site import FROM_OUTSIDE, ROOT
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+def chaos(*words: str, **settings: str) -> dict:
+    """The figures of a part, none of which is in want of anything."""
+    bare = {name: value for name, value in os.environ.items() if name not in (*FROM_OUTSIDE, "LEASE_SECONDS")}
+    command = [sys.executable, "-m", "benchmarks.chaos", *words]
+    done = subprocess.run(command, cwd=ROOT, env=bare | settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-5000:]
+    (figures,) = json.loads(done.stdout).values()
+    assert figures["broken"] == []
+    return figures
+
+
+@pytest.mark.alone
+def test_a_run_survives_a_death_at_every_named_place():
+    """R4, R5: on SQLite and the embedded Valkey."""
+    figures = chaos("small", "--small", "5")
+    assert sum(figures["kills"].values()) == 5 and figures["deaths"] >= 20
+    assert figures["overlapping_owners"] == figures["checkpoints_written_again"] == figures["epochs_stored_twice"] == 0
+
+
+@pytest.mark.broker
+@pytest.mark.database
+def test_a_run_survives_kills_on_postgresql_and_a_broker_of_its_own():
+    named = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "BROKER_URL")}
+    if not all(named.values()):
+        pytest.skip("DATABASE_URL or BROKER_URL is not set")
+    figures = chaos("kills", "--kills", "5", "--on", "named", **named)
+    assert figures["kills"] == 5 and figures["runs"] >= 2
+
+
+@pytest.mark.alone
+def test_checkpoints_survive_kills_and_damage():
+    """R6."""
+    figures = chaos("checkpoints", "--checkpoints", "5")
+    assert figures["kills"] == figures["damages"] == 5 and figures["good_copy_lost"] == 0
+
+
+@pytest.mark.alone
+def test_many_starts_at_the_same_moment_are_as_many_runs_as_were_meant():
+    """R24."""
+    figures = chaos("starts", "--on", "own")
+    assert (figures["starts"], figures["runs"], figures["claims_tried"], figures["claims"]) == (200, 10, 200, 10)

@@ -1,0 +1,46 @@
+"""Where a training may run: on the processor, or on CUDA devices. Who asks here need not have torch loaded."""
+
+import functools
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))  # NVIDIA's, that of Windows' Linux, AMD's
+ASK = "import torch; print(torch.cuda.device_count())"
+ASK_SECONDS = 120.0
+
+
+def places(setting: str) -> tuple[str, ...]:
+    """torch's names of the devices on which trainings run here, at most one on each: auto is every CUDA device, or the
+    processor where there is none. A device that is asked for and missing is replaced by the processor, with a warning.
+    """
+    if setting == "cpu":
+        return ("cpu",)
+    found = tuple(f"cuda:{number}" for number in range(cuda_devices()))
+    if setting in found:
+        return (setting,)
+    if found and setting in ("auto", "cuda"):
+        return found
+    if setting != "auto":
+        log.warning(
+            "There is no device %s (torch finds %d CUDA devices): trainings run on the processor.", setting, len(found)
+        )
+    return ("cpu",)
+
+
+@functools.cache
+def cuda_devices() -> int:
+    """How many CUDA devices torch can use. It is asked in a process of its own, once, and only where a driver is."""
+    if not any(driver.exists() for driver in DRIVERS):
+        return 0
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", ASK], capture_output=True, text=True, timeout=ASK_SECONDS, check=True
+        )
+        return int(done.stdout)
+    except (subprocess.SubprocessError, ValueError) as error:
+        log.warning("Whether torch can use a GPU could not be found out, so none is used: %s", error)
+        return 0
