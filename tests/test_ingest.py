@@ -47,6 +47,20 @@ def test_a_single_folder_around_the_others_is_passed_through_and_said(tmp_path):
     assert "The folder data/dogs around them was passed through." in found.sentence
 
 
+@pytest.mark.parametrize("stray", ["animals/README.txt", "translate.py"])
+def test_files_that_are_no_photos_hide_no_folder_around_the_photos(tmp_path, stray):
+    found = layout(tmp_path, {"animals/cat/1.png": PHOTO, "animals/dog/1.png": PHOTO, stray: b"text"})
+    assert facts(found) == {("cat/1.png", "cat", None), ("dog/1.png", "dog", None)}
+
+
+@pytest.mark.parametrize("place", ["top/labels.csv", "labels.csv"])
+@pytest.mark.parametrize("prefix", ["", "top/"])
+def test_a_table_within_the_folder_around_the_photos_or_beside_it_is_read(tmp_path, place, prefix):
+    rows = f"path,label\n{prefix}a/1.png,pug\n{prefix}b/1.png,chow\n".encode()
+    found = layout(tmp_path, {"top/a/1.png": PHOTO, "top/b/1.png": PHOTO, place: rows})
+    assert facts(found) == {("a/1.png", "pug", None), ("b/1.png", "chow", None)}
+
+
 def test_folders_of_parts_are_kept(tmp_path):
     members = {
         f"top/{part}/{label}/1.png": PHOTO for part in ("training", "Valid", "test") for label in ("chow", "pug")
@@ -108,6 +122,51 @@ def test_any_table_of_path_and_label_and_part(tmp_path):
 def test_rows_without_a_photo_are_said(tmp_path):
     members = {"0.png": PHOTO, "1.png": PHOTO, "a.csv": b"file,label\n0.png,pug\n1.png,chow\n7.png,pug\n"}
     assert "1 of its rows name no photo here, such as '7.png'." in layout(tmp_path, members).sentence
+
+
+def test_a_row_with_a_folder_names_no_photo_of_another_folder(tmp_path):
+    members = {"a/1.png": PHOTO, "a/2.png": PHOTO, "all.csv": b"path,label\na/1.png,pug\nb/1.png,chow\na/2.png,chow\n"}
+    found = layout(tmp_path, members)
+    assert facts(found) == {("a/1.png", "pug", None), ("a/2.png", "chow", None)}
+    assert "1 of its rows name no photo here, such as 'b/1.png'." in found.sentence
+
+
+def test_a_row_may_name_the_end_of_a_path(tmp_path):
+    members = {"x/a/1.png": PHOTO, "y/b/1.png": PHOTO, "all.csv": b"path,label\na/1.png,pug\nb\\1,chow\n"}
+    assert facts(layout(tmp_path, members)) == {("x/a/1.png", "pug", None), ("y/b/1.png", "chow", None)}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "filepath,labels\nall/0.png,pug\nall/1.png,chow\n",
+        "image_path;Label Name\n0.png;pug\n1.png;chow\n",
+        ",image_name,sort of dog\n0,0.png,pug\n1,1.png,chow\n".replace("sort of dog", "Variety"),
+        "what,where\npug,0\nchow,1\n",
+        "all/0.png\tpug\nall/1.png\tchow\n",
+        "class id,filepaths,labels,data set\n0,all/0.png,pug,train\n1,all/1.png,chow,train\n",
+    ],
+)
+def test_the_columns_are_found_by_what_is_in_them(tmp_path, rows):
+    found = layout(tmp_path, {"all/0.png": PHOTO, "all/1.png": PHOTO, "x.csv": rows.encode()})
+    assert {(record.name, record.label) for record in found.records} == {("all/0.png", "pug"), ("all/1.png", "chow")}
+
+
+def test_a_table_that_does_not_tell_its_labels_is_said_with_the_names_that_are_understood(tmp_path):
+    table = b"file,wide,high\n0.png,32,32\n1.png,32,32\n"
+    with pytest.raises(
+        SourceError, match=r"x\.csv names photos \('file'\).*\('wide', 'high'\).* names label, labels, breed"
+    ):
+        layout(tmp_path, {"all/0.png": PHOTO, "all/1.png": PHOTO, "x.csv": table})
+    found = layout(tmp_path, photos() | {"x.csv": table})
+    assert found.sentence.startswith("Class folders") and found.notes == ()
+
+
+def test_a_table_of_other_facts_beside_class_folders_is_noted_and_passed_over(tmp_path):
+    rows = "".join(f"chow/{number}.png,a photo of number {number}\n" for number in range(12))
+    found = layout(tmp_path, photos(count=12) | {"captions.csv": f"path,caption\n{rows}".encode()})
+    assert found.sentence.startswith("Class folders")
+    assert found.notes[0].startswith("captions.csv names photos ('path'), and does not tell which")
 
 
 def test_a_table_about_something_else_is_passed_over(tmp_path):

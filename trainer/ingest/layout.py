@@ -36,70 +36,83 @@ class Layout:
 
 def recognise(listing: Listing, rename: Mapping[str, str] | None = None) -> Layout:
     """Find the layout of a source; `rename` gives labels other names than their folders. Raises SourceError."""
-    files, top = _without_top(listing.files)
-    deep = len(top)
-    photos = {path: read for path, read in files.items() if is_photo(path)}
+    photos = {path: read for path, read in listing.files.items() if is_photo(path)}
     if not photos:
         raise SourceError(f"{listing.title} holds no photo (JPEG, PNG or WebP).", "no_images")
-    sentence, placed = _by_table(files, photos) or _by_folders(photos, listing.title)
+    top = _top(photos)
+    sentence, placed, unclear = _by_table(listing.files, photos)
+    if not placed:
+        sentence, by_folder = _by_folders([path[len(top) :] for path in photos], listing.title, unclear)
+        placed = {(*top, *path): said for path, said in by_folder.items()}
     labels = {label for label, _ in placed.values()}
     renamed = {label: clean_label((rename or {}).get(label, label)) for label in sorted(labels)}
-    records = [
-        Record("/".join(path), renamed[label], photos[path], part) for path, (label, part) in sorted(placed.items())
-    ]
+
+    def name(path: Path) -> str:
+        return "/".join(path[len(top) :] if path[: len(top)] == top else path)
+
+    records = [Record(name(path), renamed[label], photos[path], part) for path, (label, part) in sorted(placed.items())]
     around = f" The folder {'/'.join(top)} around them was passed through." if top else ""
     return Layout(
         sentence=sentence + around,
         records=records,
-        outside=["/".join(path) for path in sorted(photos.keys() - placed.keys())],
-        notes=(*listing.notes, *_notes(renamed, rename or {})),
-        empty=_empty({path[deep:] for path in listing.folders if path[:deep] == top}, placed),
+        outside=[name(path) for path in sorted(photos.keys() - placed.keys())],
+        notes=(*listing.notes, *unclear, *_notes(renamed, rename or {})),
+        empty=_empty(listing.folders, placed, top),
     )
 
 
-def _without_top(files: Mapping[Path, Callable[[], bytes]]) -> tuple[dict[Path, Callable[[], bytes]], Path]:
-    """The files without the single folders around them all, where at least one folder is left under these."""
-    found, top = dict(files), []
-    while found and len({path[0] for path in found}) == 1 and all(len(path) > 2 for path in found):
-        if next(iter(found))[0].lower() in PART_NAMES:
+def _top(photos: Iterable[Path]) -> Path:
+    """The single folders around all photos, where at least one folder is left under these."""
+    left, top = list(photos), []
+    while len({path[0] for path in left}) == 1 and all(len(path) > 2 for path in left):
+        if left[0][0].lower() in PART_NAMES:
             break
-        top.append(next(iter(found))[0])
-        found = {path[1:]: read for path, read in found.items()}
-    return found, tuple(top)
+        top.append(left[0][0])
+        left = [path[1:] for path in left]
+    return tuple(top)
 
 
-def _by_table(
-    files: Mapping[Path, Callable[[], bytes]], photos: Iterable[Path]
-) -> tuple[str, dict[Path, tuple[str, str | None]]] | None:
-    """Labels from a CSV file beside the photos, where one of its columns names them."""
+Labelled = dict[Path, tuple[str, str | None]]  # photo -> label and part
+
+
+def _by_table(files: Mapping[Path, Callable[[], bytes]], photos: Iterable[Path]) -> tuple[str, Labelled, list[str]]:
+    """Labels from a CSV file beside the photos, where one of its columns names them; and sentences on the files that
+    name photos and do not tell their labels."""
     photos = list(photos)
+    unclear = []
     for path in sorted(
         (path for path in files if path[-1].lower().endswith(".csv")), key=lambda path: (len(path), path)
     ):
         name = "/".join(path)
         try:
-            data = files[path]()
+            found = table.placed(files[path](), photos)
         except Refused as refused:
             raise SourceError(f"{name}: {refused}", refused.code) from refused
-        if found := table.placed(data, photos):
-            parts = {PART_NAMES.get((part or "").strip().lower()) for _, part in found.rows.values()}
-            divided = None not in parts and "train" in parts
-            sentence = (
-                f"Labels from {name}: the column {found.label_column!r} for the photo that {found.photo_column!r} names"
-                + (f", divided by {found.part_column!r}." if divided else ".")
-            )
-            if found.missing:
-                sentence += f" {len(found.missing)} of its rows name no photo here, such as {found.missing[0]!r}."
-            rows = {
-                photo: (label, PART_NAMES[str(part).strip().lower()] if divided else None)
-                for photo, (label, part) in found.rows.items()
-            }
-            return sentence, rows
-    return None
+        except table.Unclear as sentence:
+            unclear.append(f"{name} {sentence}")
+            continue
+        if found:
+            return *_told(name, found), []
+    return "", {}, unclear
 
 
-def _by_folders(photos: Iterable[Path], title: str) -> tuple[str, dict[Path, tuple[str, str | None]]]:
-    photos = list(photos)
+def _told(name: str, found: table.Placed) -> tuple[str, Labelled]:
+    parts = {PART_NAMES.get((part or "").strip().lower()) for _, part in found.rows.values()}
+    divided = None not in parts and "train" in parts
+    by = f", divided by {found.part_column!r}" if divided else ""
+    sentence = (
+        f"Labels from {name}: the column {found.label_column!r} for the photo that {found.photo_column!r} names{by}."
+    )
+    if found.missing:
+        sentence += f" {len(found.missing)} of its rows name no photo here, such as {found.missing[0]!r}."
+    return sentence, {
+        photo: (label, PART_NAMES[str(part).strip().lower()] if divided else None)
+        for photo, (label, part) in found.rows.items()
+    }
+
+
+def _by_folders(photos: list[Path], title: str, unclear: list[str]) -> tuple[str, Labelled]:
+    """Labels from the names of folders; raises SourceError with a sentence of `unclear` where these tell nothing."""
     divided = {path: PART_NAMES[path[0].lower()] for path in photos if path[0].lower() in PART_NAMES and len(path) == 3}
     if "train" in divided.values():
         parts = Counter(divided.values())
@@ -107,7 +120,10 @@ def _by_folders(photos: Iterable[Path], title: str) -> tuple[str, dict[Path, tup
             f"{part} {parts[part]}" for part in dict.fromkeys(PART_NAMES.values()) if parts[part]
         )
         return sentence + ".", {path: (path[1], part) for path, part in divided.items()}
-    placed: dict[Path, tuple[str, str | None]] = {path: (path[0], None) for path in photos if len(path) == 2}
+    placed: Labelled = {path: (path[0], None) for path in photos if len(path) == 2}
+    labels = {label for label, _ in placed.values()}
+    if unclear and (len(labels) < 2 or {label.lower() for label in labels} <= PART_NAMES.keys()):
+        raise SourceError(unclear[0])
     if not placed:
         raise SourceError(
             f"{title} holds no class folder: put the photos of each label into a folder of its name, "
@@ -117,13 +133,14 @@ def _by_folders(photos: Iterable[Path], title: str) -> tuple[str, dict[Path, tup
     return "Class folders: each folder is named by its label.", placed
 
 
-def _empty(folders: Iterable[Path], placed: Mapping[Path, tuple[str, str | None]]) -> list[str]:
+def _empty(folders: Iterable[Path], placed: Labelled, top: Path) -> list[str]:
     """The class folders without a photo, where folders are what names the labels."""
     deep = {len(path) for path in placed}
     if any(path[-2:-1] != (label,) for path, (label, _) in placed.items()) or len(deep) != 1:
         return []
     labels = {label for label, _ in placed.values()}
-    return sorted({path[-1] for path in folders if len(path) == max(deep) - 1 and path[-1] not in labels})
+    beside = (path for path in folders if len(path) == max(deep) - 1 and path[: len(top)] == top)
+    return sorted({path[-1] for path in beside if path[-1] not in labels})
 
 
 def clean_label(text: str) -> str:

@@ -1,17 +1,26 @@
-"""Labels from a CSV file: `id,breed` beside `train/`, or any columns that name a photo and its label."""
+"""Labels from a CSV file: one of its columns names photos that are there, another one says what is on them."""
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from trainer.ingest.record import PHOTO_SUFFIXES, SourceError
 
-PHOTO_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_id", "img", "photo", "name", "id")
-LABEL_COLUMNS = ("label", "breed", "class", "category", "species", "target", "class_name", "label_name", "variety")
-PART_COLUMNS = ("part", "split", "subset", "set")
-LEAST_FOUND = 0.5  # of the rows: fewer photos found, and the file is about something else
+# Where the cells leave a choice, names decide, the first before the others; letters and digits of a name count alone.
+PHOTO_COLUMNS = (
+    *("path", "filepath", "image_path", "file", "filename", "image", "image_name", "image_id", "img", "photo"),
+    *("name", "id"),
+)
+LABEL_COLUMNS = (
+    *("label", "labels", "breed", "class", "category", "species", "target", "class_name", "label_name", "variety"),
+    *("class_id", "label_id"),
+)
+PART_COLUMNS = ("part", "split", "subset", "set", "data_set")
+LEAST_FOUND = 0.5  # of the rows: fewer photos found, and the column is about something else
+FEW_LABELS = 5  # any table may have so many, a larger one half as many as photos: other words are no labels
 
 Path = tuple[str, ...]
 
@@ -27,32 +36,40 @@ class Placed:
     missing: list[str]  # what it names and is not there
 
 
+class Unclear(ValueError):
+    """A table that names photos, and does not tell which of its columns is their label."""
+
+
 def placed(data: bytes, photos: Iterable[Path]) -> Placed | None:
-    """What a CSV file says of `photos`; None where it is no table of their labels. Raises SourceError for a photo
+    """What a CSV file says of `photos`; None where it names none of them. Raises Unclear, and SourceError for a photo
     with two labels.
     """
-    rows = read(data)
-    if len(rows) < 2:
-        return None
-    heads = [cell.strip().lower() for cell in rows[0]]
-    photo, label, part = (_column(heads, names) for names in (PHOTO_COLUMNS, LABEL_COLUMNS, PART_COLUMNS))
-    if photo is None or label is None:
-        return None
     index = Index(photos)
+    rows = read(data)
+    heads = [plain(cell) for cell in rows[0]] if rows else []
+    if len(heads) < 2 or (photo := _photo_column(rows, heads, index)) is None:
+        return None
+    if headed := index.find(rows[0][photo]) is None:
+        names = rows[0]
+    else:  # the first row names a photo already
+        names, heads = [f"column {number}" for number, _ in enumerate(heads, start=1)], ["" for _ in heads]
+    part = _named(heads, PART_COLUMNS)
+    body = rows[1:] if headed else rows
+    label = _label_column(body, heads, names, photo, part, index)
     found: dict[Path, tuple[str, str | None]] = {}
     missing = []
-    for row in rows[1:]:
+    for row in body:
         if len(row) <= max(photo, label):
             continue
-        if (path := index.find(row[photo].strip())) is None:
+        if (path := index.find(row[photo])) is None:
             missing.append(row[photo].strip())
             continue
         said = row[label].strip(), row[part] if part is not None and len(row) > part else None
         if found.setdefault(path, said) != said:
             raise SourceError(f"The table of labels says two things of {'/'.join(path)}.", "label_conflict")
-    if len(found) < LEAST_FOUND * (len(found) + len(missing)) or not found:
+    if not found:
         return None
-    return Placed(rows[0][photo], rows[0][label], rows[0][part] if part is not None else "", found, missing)
+    return Placed(names[photo], names[label], "" if part is None else names[part], found, missing)
 
 
 def read(data: bytes) -> list[list[str]]:
@@ -82,8 +99,8 @@ def renaming(data: bytes) -> dict[str, str]:
 
 
 class Index:
-    """Finds a photo by what a table calls it: its path, its path without suffix, or its bare name where one photo
-    alone bears it."""
+    """Finds a photo by what a table calls it: a path or the end of one, or a bare name; with its suffix or without.
+    Where several photos are called so, the only one to train on is meant."""
 
     def __init__(self, photos: Iterable[Path]) -> None:
         self.whole: dict[str, Path] = {}
@@ -95,16 +112,55 @@ class Index:
                 self.bare[name].append(path)
 
     def find(self, name: str) -> Path | None:
-        name = name.replace("\\", "/").removeprefix("./")
+        name = name.strip().replace("\\", "/").removeprefix("./")
         if name in self.whole:
             return self.whole[name]
-        candidates = self.bare.get(name.rpartition("/")[2], [])
+        *folders, bare = name.split("/")
+        candidates = self.bare.get(bare, [])
+        if folders:
+            candidates = [path for path in candidates if list(path[:-1][-len(folders) :]) == folders]
         if len(candidates) > 1:  # the Kaggle layout has train/ and test/ of the same names now and then
-            candidates = [path for path in candidates if path[0].lower() in ("train", "training")]
+            candidates = [path for path in candidates if {"train", "training"} & {part.lower() for part in path[:-1]}]
         return candidates[0] if len(candidates) == 1 else None
 
 
-def _column(heads: Sequence[str], names: Sequence[str]) -> int | None:
+def plain(head: str) -> str:
+    """`Image Path`, `image-path` -> `image_path`."""
+    return re.sub(r"[\W_]+", "_", head.strip().lower()).strip("_")
+
+
+def _photo_column(rows: list[list[str]], heads: list[str], index: Index) -> int | None:
+    """The column that names most photos, where most of its cells do."""
+    counts = {}
+    for column in range(len(heads)):
+        found = [index.find(row[column]) for row in rows if len(row) > column]
+        if found[1:].count(None) <= (1 - LEAST_FOUND) * (len(found) - 1) and any(found):
+            counts[column] = len(set(found) - {None})
+    most = [column for column, count in counts.items() if count == max(counts.values())]
+    known = _named([heads[column] for column in most], PHOTO_COLUMNS)
+    return next(iter(most), None) if known is None else most[known]
+
+
+def _label_column(
+    body: list[list[str]], heads: list[str], names: list[str], photo: int, part: int | None, index: Index
+) -> int:
+    """The column of the labels: one of a known name, or the only other one, where its words return. Raises Unclear."""
+    if (known := _named(heads, LABEL_COLUMNS)) is not None and known != photo:
+        return known
+    others = [column for column in range(len(heads)) if column not in (photo, part)]
+    if len(others) == 1:
+        other = others[0]
+        labels = [row[other].strip() for row in body if len(row) > max(other, photo) and index.find(row[photo])]
+        if 2 <= len(set(labels)) <= max(len(labels) / 2, FEW_LABELS):
+            return other
+    raise Unclear(
+        f"names photos ({names[photo]!r}), and does not tell which of its columns is their label"
+        f" ({', '.join(repr(names[column]) for column in others)}): give that one of the "
+        f"names {', '.join(LABEL_COLUMNS)}."
+    )
+
+
+def _named(heads: Sequence[str], names: Sequence[str]) -> int | None:
     return next((heads.index(name) for name in names if name in heads), None)
 
 
