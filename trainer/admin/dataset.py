@@ -1,7 +1,5 @@
 """Datasets in the admin: photos come in, the import is watched, the report is read."""
 
-import json
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_GET, require_POST
 
 from breedsite.errors import problem_page
 from trainer.admin import photos, suspects
+from trainer.admin.report import LISTS, problems
+from trainer.admin.sent import number, sent
 from trainer.forms import ImportForm
 from trainer.ingest.record import SourceError
 from trainer.models import Dataset, Photo
@@ -163,10 +165,16 @@ class DatasetAdmin(admin.ModelAdmin):
             raise Http404
         return dataset
 
+    def changeable(self, request: HttpRequest, object_id: str) -> Dataset:
+        """The dataset that a view does something with; 403 or 404."""
+        dataset = self.seen(request, object_id)
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return dataset
+
+    @method_decorator(require_GET)
     def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         dataset = self.seen(request, object_id)
-        if request.method != "GET":
-            return HttpResponseNotAllowed(["GET"])
         return JsonResponse(
             {
                 "status": dataset.status,
@@ -178,12 +186,9 @@ class DatasetAdmin(admin.ModelAdmin):
             }
         )
 
+    @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        dataset = self.seen(request, object_id)
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+        dataset = self.changeable(request, object_id)
         if dataset.stop():
             self.log_change(request, dataset, "Cancelled.")
             if dataset.status == Dataset.Status.CANCELLED:  # it had not begun: no process will do it
@@ -195,10 +200,9 @@ class DatasetAdmin(admin.ModelAdmin):
         return HttpResponseRedirect(reverse("admin:trainer_dataset_change", args=[dataset.pk]))
 
     # --- its photos -----------------------------------------------------------------------------------------------
+    @method_decorator(require_GET)
     def photos_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         dataset = self.seen(request, object_id)
-        if request.method != "GET":
-            return HttpResponseNotAllowed(["GET"])
         context = self.admin_site.each_context(request) | photos.page(dataset, request)
         context |= {"title": f"Photos of {dataset}", "opts": self.opts, "dataset": dataset}
         sealed = context["run"] is not None and context["filters"].part == Photo.Part.TEST
@@ -206,50 +210,39 @@ class DatasetAdmin(admin.ModelAdmin):
         context["may_edit"] = self.has_add_permission(request) and dataset.status == Dataset.Status.READY and not sealed
         return TemplateResponse(request, "admin/trainer/dataset/photos.html", context)
 
+    @method_decorator(require_POST)
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST {"changes": {photo: {"label": ..., "excluded": ...}}} -> the next version, on its way."""
-        dataset = self.seen(request, object_id)
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+        dataset = self.changeable(request, object_id)
+        changes = sent(request, lambda body: {number(pk): dict(change) for pk, change in body["changes"].items()})
         try:
-            changes = {int(pk): dict(change) for pk, change in json.loads(request.body)["changes"].items()}
             if dataset.status != Dataset.Status.READY:
                 raise SourceError(f"{dataset} is {dataset.status}: there is nothing to change.")
             new = dataset.edit(changes, by=request.user)
         except SourceError as error:
             return problem_page(request, "malformed_request", str(error))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-            return problem_page(request, "malformed_request")
         self.log_addition(request, new, f"Made of {dataset} with {len(changes)} changes.")
         return JsonResponse({"address": reverse("admin:trainer_dataset_change", args=[new.pk])})
 
+    @method_decorator(require_POST)
     def examples_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """POST {"photo": ..., "shown": true or false} -> how many examples the dataset has now."""
-        dataset = self.seen(request, object_id)
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+        dataset = self.changeable(request, object_id)
+        photo, shown = sent(request, lambda body: (int(body["photo"]), bool(body["shown"])))
         try:
-            asked = json.loads(request.body)
-            dataset.show(int(asked["photo"]), bool(asked["shown"]))
+            dataset.show(photo, shown)
         except SourceError as error:
             return problem_page(request, "malformed_request", str(error))
         except Photo.DoesNotExist:
             return problem_page(request, "not_found")
-        except (ValueError, KeyError, TypeError, OverflowError):
-            return problem_page(request, "malformed_request")
-        verb = "became" if asked["shown"] else "is no longer"
-        self.log_change(request, dataset, f"Photo {asked['photo']} {verb} an example.")
+        verb = "became" if shown else "is no longer"
+        self.log_change(request, dataset, f"Photo {photo} {verb} an example.")
         return JsonResponse({"examples": dataset.photos.examples().count()})
 
+    @method_decorator(require_GET)
     def thumbnail_view(self, request: HttpRequest, object_id: int, photo: int) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        if request.method != "GET":
-            return HttpResponseNotAllowed(["GET"])
         shown = get_object_or_404(Photo.objects.select_related("dataset"), pk=photo, dataset=object_id)
         return photos.picture(request, shown.dataset, shown)
 
@@ -286,28 +279,3 @@ def downloaded(dataset: Dataset) -> int:
     with suppress(FileNotFoundError):  # it has just come to its end
         return sum(file.stat().st_size for file in place.glob("*.part"))
     return 0
-
-
-LISTS = {"labels", "unreadable", "conflicts", "crossing", "groups", "outside"}  # of a report, at least
-
-
-def problems(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The lists of a report that have something in them, each with a title and lines to show."""
-    if not report:
-        return []
-
-    def joined(pairs: list[list[str]]) -> str:
-        return " · ".join(f"{name} ({word})" for name, word in pairs)
-
-    lists: list[tuple[str, dict[str, Any], Callable[[Any], str]]] = [
-        ("Cannot be read", report["unreadable"], lambda one: f"{one[0]}: {one[2]}"),
-        ("Under two labels", report["conflicts"], joined),
-        ("In more than one part", report["crossing"], joined),
-        ("The same picture, or nearly", report["groups"], " · ".join),
-        ("Without a label in this layout", report["outside"], str),
-    ]
-    return [
-        {"title": title, "count": found["count"], "lines": [line(one) for one in found["listed"]]}
-        for title, found, line in lists
-        if found["count"]
-    ]
