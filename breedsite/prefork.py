@@ -109,15 +109,18 @@ class Processes:
         self.stopping = True
 
     def _start(self, place: int) -> None:
-        parent = os.getpid()
+        parent, handled = os.getpid(), (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, handled)  # one that comes now must not meet the parent's handler
         if pid := os.fork():
             self.started[pid] = (place, time.monotonic())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
             return
         self.neighbours.own = place
         die_with(parent)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
         code = 1
         try:
             self.serve(lambda: os.write(self.says, b"."), self.neighbours)

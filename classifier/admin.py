@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from breedsite.errors import problem_page
 from classifier import evaluation, evidence
 from classifier.artifact import ArtifactError
 from classifier.models import ModelVersion
@@ -92,11 +93,16 @@ class ModelVersionAdmin(admin.ModelAdmin):
         """What was measured of a version: `labels` and `pairs` as CSV, `all` as JSON."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        version = self.get_object(request, unquote(object_id))
-        quality = version.card.quality if version else None
         if request.method != "GET":
             return HttpResponseNotAllowed(["GET"])
-        if version is None or quality is None or table not in ("all", *evaluation.TABLES):
+        version = self.get_object(request, unquote(object_id))
+        if version is None or table not in ("all", *evaluation.TABLES):
+            raise Http404
+        try:
+            quality = version.card.quality
+        except ArtifactError as error:
+            return problem_page(request, "not_found", f"{version} cannot be read: {error}.")
+        if quality is None:
             raise Http404
         if table == "all":
             document = {"version": str(version), "digest": version.digest, "quality": quality.as_dict()}

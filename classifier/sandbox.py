@@ -89,6 +89,8 @@ class Sandbox:
     def _call(self, data: bytes, order: dict[str, object], *, most: int) -> bytes:
         if len(data) > self.limits.max_bytes:
             guard.check(data, self.limits)  # refuses it, and spares the pipe
+        if self._child is not None and self._child.poll() is not None:
+            self.close()  # it died after its last answer: that is not this photo's doing
         child = self._child = self._child or self._start()
         assert child.stdin and child.stdout
         clock = threading.Timer(self.bounds.wall_seconds, child.kill)
@@ -131,13 +133,17 @@ def _send(pipe: IO[bytes], header: Mapping[str, object], body: bytes) -> None:
 def _receive(pipe: IO[bytes], most: int) -> tuple[dict, bytes]:
     """A header and a body of at most `most` bytes; EOFError where the other side has gone or does not keep to it."""
     (length,) = struct.unpack(">I", _exactly(pipe, 4, 4))
-    header = json.loads(_exactly(pipe, length, MAX_HEADER_BYTES))
-    return header, _exactly(pipe, header["bytes"], most)
+    try:
+        header = json.loads(_exactly(pipe, length, MAX_HEADER_BYTES))
+        count = int(header["bytes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise EOFError("this is no header") from error
+    return header, _exactly(pipe, count, most)
 
 
 def _exactly(pipe: IO[bytes], count: int, most: int) -> bytes:
-    if count > most:
-        raise EOFError(f"{count} bytes announced, {most} allowed")
+    if not 0 <= count <= most:
+        raise EOFError(f"{count} bytes announced, 0 to {most} allowed")
     data = pipe.read(count)
     if len(data) < count:
         raise EOFError

@@ -386,7 +386,7 @@ def test_two_runs_are_compared_and_what_differs_is_marked(admin_client):
     assert marked == ["epochs"]
 
 
-@pytest.mark.parametrize("runs", ["", "1", "x,y", "1,2,3,4,5,6,7,8,9"])
+@pytest.mark.parametrize("runs", ["", "1", "x,y", "1,2,3,4,5,6,7,8,9", f"1,{10**20}"])
 def test_fewer_than_two_runs_cannot_be_compared(admin_client, runs):
     response = admin_client.get(reverse("admin:trainer_trainingrun_compare"), {"runs": runs})
     assert (response.status_code, response.url) == (302, LIST)

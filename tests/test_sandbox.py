@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from classifier import preprocess
 from classifier.guard import Limits, Refused
 from classifier.look import look
 from classifier.preprocess import Preprocessing
-from classifier.sandbox import Bounds, Sandbox
+from classifier.sandbox import Bounds, Sandbox, _receive
 from tests.corpus import CASES, OK
 from tests.pictures import encode, noise, png_bomb, scan_bomb, smooth
 
@@ -136,6 +138,21 @@ def test_it_survives_a_decoder_that_crashes():
         threading.Timer(0.4, os.kill, (box._child.pid, signal.SIGCONT)).start()
         assert code_of(box, encode(smooth(1))) == "image_corrupt"
         assert code_of(box, encode(smooth(1))) == OK
+
+
+def test_a_child_that_died_between_two_photos_refuses_none():
+    with Sandbox() as box:
+        assert code_of(box, encode(smooth(1))) == OK
+        box._child.kill()
+        box._child.wait()
+        assert code_of(box, encode(smooth(1))) == OK
+        assert box.deaths == 0
+
+
+@pytest.mark.parametrize("header", [b'{"bytes": -1}', b'{"bytes": 9999}', b"{}", b"[]", b"\xff", b'{"bytes": "x"}'])
+def test_an_answer_that_does_not_keep_to_the_rules_is_no_answer(header: bytes):
+    with pytest.raises(EOFError):
+        _receive(io.BytesIO(struct.pack(">I", len(header)) + header + bytes(99)), 99)
 
 
 def test_it_refuses_what_needs_more_memory_than_the_child_has():

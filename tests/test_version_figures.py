@@ -133,6 +133,12 @@ def test_a_version_that_was_not_measured_has_no_tables(admin_client, versions_di
     assert admin_client.get(figures(version, "labels")).status_code == 404
 
 
+def test_a_damaged_version_has_a_sentence_and_no_tables(admin_client, version):
+    ModelVersion.objects.update(spec={})
+    response = admin_client.get(figures(version, "all"))
+    assert response.status_code == 404 and "cannot be read" in response.text
+
+
 def test_only_those_who_may_see_versions_get_the_tables(client, version, django_user_model):
     client.force_login(django_user_model.objects.create_user("staff", is_staff=True))
     assert client.get(figures(version, "labels")).status_code == 403

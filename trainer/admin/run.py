@@ -15,15 +15,16 @@ from django.utils.safestring import SafeString
 
 from breedsite.waiting import obstacle, waiting
 from trainer.admin import network
-from trainer.admin.recipe_form import RunForm
+from trainer.admin.recipe_form import RunForm, filled_in
 from trainer.admin.run_figures import best_epoch, everything, last_lines, measured, small_curve, state, write_csv
 from trainer.cache import FeatureCache
 from trainer.models import Dataset, EpochMetric, TrainingRun
-from trainer.models.damage import damage
+from trainer.models.damage import damage, unreadable
 from trainer.presets import CATALOGUE
 
 COMPARED = range(2, 9)  # runs at once
 VERBS = ("stop", "resume", "train", "clone", "adjust", "continue")
+TRAIN = ("train", "clone", "continue")  # those that start a run with the recipe of another
 LIGHT = Prefetch("epochs", EpochMetric.objects.defer("trail"))
 
 
@@ -59,7 +60,7 @@ class TrainingRunAdmin(admin.ModelAdmin):
         if run.status == run.Status.QUEUED:
             return f"number {run.number_in_queue} in the queue"
         if run.kind == run.Kind.RANGE_TEST:
-            return f"suggests {run.found['suggestion']:g}" if run.suggestion else ""
+            return f"suggests {run.findings.get('suggestion', 0):g}" if run.suggestion else ""
         return f"{len(run.epochs.all())} of {run.fields.get('epochs', '?')} epochs"
 
     @admin.display(description="best on validation", empty_value="")
@@ -73,7 +74,7 @@ class TrainingRunAdmin(admin.ModelAdmin):
     def curve(self, run: TrainingRun) -> SafeString | str:
         losses = [epoch.validation_loss for epoch in run.epochs.all() if epoch.validation_loss is not None]
         if run.kind == run.Kind.RANGE_TEST:
-            losses = [loss for _, loss, _ in run.found.get("points", ()) if loss is not None]
+            losses = [loss for _, loss, _ in run.findings.get("points", ()) if loss is not None]
         return small_curve(losses) if len(losses) > 1 else ""
 
     @admin.action(description="Compare the selected runs")
@@ -181,11 +182,13 @@ class TrainingRunAdmin(admin.ModelAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if verb not in possible(run):
-            self.message_user(request, f"{run} is {run.get_status_display()} already.", messages.WARNING)
+            hindered = verb in TRAIN and unreadable(run)
+            why = "has a recipe that cannot be read" if hindered else f"is {run.get_status_display()} already"
+            self.message_user(request, f"{run} {why}.", messages.WARNING)
             return self.back_to(run)
         if verb == "adjust":
             return HttpResponseRedirect(f"{reverse('admin:trainer_trainingrun_add')}?like={run.pk}")
-        if verb in ("clone", "continue", "train"):
+        if verb in TRAIN:
             made = {"clone": run.clone, "continue": run.continued, "train": run.suggested}
             new = made[verb](created_by=request.user)
             self.log_addition(request, new, f"Started: {verb} of {run}.")
@@ -250,7 +253,8 @@ class TrainingRunAdmin(admin.ModelAdmin):
         """GET ?runs=1,2: curves over each other, and the hyperparameters that differ."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        numbers = [part for part in request.GET.get("runs", "").split(",") if part.isascii() and part.isdigit()]
+        parts = request.GET.get("runs", "").split(",")
+        numbers = [part for part in parts if part.isascii() and part.isdigit() and len(part) < 19]  # as a key may have
         trainings = self.get_queryset(request).filter(kind=TrainingRun.Kind.TRAINING).prefetch_related(LIGHT)
         runs = list(trainings.filter(pk__in=numbers[: COMPARED.stop]).order_by("pk"))
         if len(runs) not in COMPARED:
@@ -274,24 +278,16 @@ def default_preset() -> str:
     return "transfer" if "transfer" in CATALOGUE else next(iter(CATALOGUE))
 
 
-def filled_in(run: TrainingRun) -> dict[str, Any]:
-    """The form of a run like this one. Of a run that failed it goes on from the best epoch, if one was kept, and at a
-    tenth of the learning rate."""
-    values = run.fields | run.suggestion | {"dataset": run.dataset_id, "name": run.name}
-    if run.status == run.Status.FAILED:
-        rates = {name: values[name] / 10 for name in ("learning_rate", "head_learning_rate") if name in values}
-        values |= rates | {"parent": run.pk if run.may_continue else ""}
-    return values
-
-
 def possible(run: TrainingRun) -> tuple[str, ...]:
     """The verbs that its state allows."""
+    asked = run.stop_requested and run.status != run.Status.PAUSED
+    whole = not unreadable(run)
     may = {
-        "stop": run.status in run.ACTIVE and run.status != run.Status.STOPPING,
+        "stop": run.status in run.ACTIVE and not asked,
         "resume": run.may_resume,
-        "train": bool(run.suggestion),
-        "clone": True,
+        "train": whole and bool(run.suggestion),
+        "clone": whole,
         "adjust": True,
-        "continue": run.may_continue,
+        "continue": whole and run.may_continue,
     }
     return tuple(verb for verb in VERBS if may[verb])
