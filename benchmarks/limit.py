@@ -3,9 +3,10 @@
 Every way a server could spend the cores is tried, and the best one is the limit: one process with a session on all
 cores, and one process per core with a session on one thread each.
 
-    python -m benchmarks.limit --version FOLDER --photos FOLDER
+    python -m benchmarks.limit --version FOLDER --photos FOLDER [--alone]
 
-It prints one JSON object: photos per second of each way, and the latency of a single prediction in milliseconds.
+It prints one JSON object: photos per second of each way, and the latency of a single prediction in milliseconds; with
+`--alone` the latter only.
 """
 
 import argparse
@@ -83,8 +84,11 @@ def process_per_core(folder: Path, photos: list[bytes], *, seconds: float) -> fl
     return float(total)
 
 
-def measure(folder: Path, photos: list[bytes], *, seconds: float) -> dict[str, float]:
+def measure(folder: Path, photos: list[bytes], *, seconds: float, alone: bool) -> dict[str, float]:
     single = bare(folder, photos, threads=os.cpu_count() or 1, seconds=seconds)
+    latency = {"p50_ms": 1000 * statistics.median(single), "p99_ms": 1000 * percentile(single, 0.99)}
+    if alone:
+        return latency
     ways = {
         "one thread, session on all cores": len(single) / sum(single),
         "decoding threads, session on all cores": pooled(folder, photos, seconds=seconds),
@@ -93,8 +97,7 @@ def measure(folder: Path, photos: list[bytes], *, seconds: float) -> dict[str, f
     return {
         **ways,
         "per_second": max(ways.values()),
-        "p50_ms": 1000 * statistics.median(single),
-        "p99_ms": 1000 * percentile(single, 0.99),
+        **latency,
     }
 
 
@@ -104,9 +107,10 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--different", type=int, default=240)
     parser.add_argument("--seconds", type=float, default=5, help="for each way")
+    parser.add_argument("--alone", action="store_true", help="the latency of a single prediction only")
     options = parser.parse_args()
     photos = [file.read_bytes() for file in photos_below(options.photos, options.different)]
-    print(json.dumps(measure(options.version, photos, seconds=options.seconds)))
+    print(json.dumps(measure(options.version, photos, seconds=options.seconds, alone=options.alone)))
 
 
 if __name__ == "__main__":
