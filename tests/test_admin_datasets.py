@@ -209,6 +209,7 @@ def test_the_page_shows_the_report(admin_client, place, form):
     source = write_photos(place / "sources" / "dogs", ("chow", "pug", evil), count=60)
     (source / "pug" / "again.png").write_bytes((source / "chow" / "3.png").read_bytes())
     (source / "pug" / "broken.png").write_bytes(b"GIF89a")
+    (source / "pug" / "moving.gif").write_bytes(b"GIF89a")
     admin_client.post(ADD, form | {"server": str(source)})
     tasks.import_datasets()
     dataset = Dataset.objects.get()
@@ -221,6 +222,8 @@ def test_the_page_shows_the_report(admin_client, place, form):
         "1 picture is there under two labels or more.",
         "chow/3.png (chow) · pug/again.png (pug)",
         "pug/broken.png: ",
+        "Not read (1)",
+        "<li>pug/moving.gif</li>",
         dataset.fingerprint,
         '<th scope="row">chow</th><td>60</td>',
     ):

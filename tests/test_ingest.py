@@ -196,7 +196,27 @@ def test_links_in_a_folder_are_not_followed(tmp_path):
     (tmp_path / "secret.png").write_bytes(PHOTO)
     (photos / "pug" / "link.png").symlink_to(tmp_path / "secret.png")
     (photos / "linked").symlink_to(tmp_path)
-    assert [record.name for record in source.records(photos)] == ["chow/0.png", "pug/0.png"]
+    found = source.layout(photos)
+    assert [record.name for record in found.records] == ["chow/0.png", "pug/0.png"]
+    assert (found.unread, found.empty) == (["linked", "pug/link.png"], [])
+
+
+OTHER = ["chow/a.gif", "chow/b.HEIC", "pug/c.bmp", "pug/inner.zip"]
+SILENT = ["README", "LICENSE.md", "notes.txt", "a.csv", "b.json", "load.py", ".gitkeep", "pug/.DS_Store", "Thumbs.db"]
+
+
+def test_what_is_not_read_is_listed_by_name_in_a_folder_as_in_a_zip(tmp_path):
+    members = photos() | dict.fromkeys([*OTHER, *SILENT], b"x")
+    assert layout(tmp_path, members).unread == OTHER
+    members |= dict.fromkeys(["pug/.cache/1.png", "a/b/c/d/e/f/g/h/i/1.png"], PHOTO)
+    for name, data in members.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(data)
+    assert source.layout(tmp_path / "in").unread == sorted([*OTHER, "pug/.cache", "a/b/c/d/e/f/g/h/i"])
+
+
+def test_jfif_is_jpeg(tmp_path):
+    assert len(layout(tmp_path, {"chow/1.jfif": PHOTO, "pug/1.JFIF": PHOTO}).records) == 2
 
 
 def test_a_file_larger_than_a_photo_is_not_read(tmp_path):

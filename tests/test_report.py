@@ -168,6 +168,17 @@ def test_exact_and_near_duplicates_are_counted_apart(tmp_path):
     assert report["groups"]["listed"] == [["chow/0.png", "chow/copy.png"], ["pug/0.png", "pug/near.jpg"]]
 
 
+def test_files_of_other_kinds_are_counted_and_named(tmp_path):
+    fill(tmp_path, "chow")
+    fill(tmp_path, "pug")
+    put(tmp_path, "pug/photo.heic", b"x")
+    report = examined(tmp_path).report
+    assert report["unread"] == {"count": 1, "listed": ["pug/photo.heic"]}
+    assert report["warnings"] == [
+        "1 file or folder not read: no JPEG, PNG or WebP by the name, a link, hidden, or too deep."
+    ]
+
+
 def test_20_to_1_is_told(tmp_path):
     fill(tmp_path, "chow", 60)
     fill(tmp_path, "pug", 3)

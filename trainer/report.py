@@ -97,6 +97,7 @@ def _content(
         "labels": _labels(photos, parts, groups),
         "unreadable": _listed([[one.name, one.code, one.sentence] for one in unreadable]),
         "outside": _listed(layout.outside),
+        "unread": _listed(list(layout.unread)),
         **_duplicates(photos, parts, members),
     }
     report["warnings"] = _warnings(report)
@@ -234,6 +235,9 @@ def _warnings(report: Mapping[str, Any]) -> list[str]:
         said.append(f"{_count(count, 'photo cannot be read and is', 'photos cannot be read and are')} left out.")
     if count := report["outside"]["count"]:
         said.append(f"{_count(count, 'photo has', 'photos have')} no label in this layout, and nothing was read of it.")
+    if count := report["unread"]["count"]:
+        files = _count(count, "file or folder", "files and folders")
+        said.append(f"{files} not read: no JPEG, PNG or WebP by the name, a link, hidden, or too deep.")
     if count := report["conflicts"]["count"]:
         said.append(f"{_count(count, 'picture is', 'pictures are')} there under two labels or more.")
     if count := report["crossing"]["count"]:

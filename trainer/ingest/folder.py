@@ -17,17 +17,33 @@ def listing(folder: Path, max_bytes: int = Limits().max_bytes) -> Listing:
         raise SourceError(f"There is no folder {folder}.", "not_found")
     files = {}
     seen = set()
-    for place, folders, names in os.walk(folder):
+    closed = []
+
+    def locked(error: OSError) -> None:
+        closed.append(Path(error.filename).relative_to(folder).parts)
+
+    for place, folders, names in os.walk(folder, onerror=locked):
         inside = Path(place).relative_to(folder).parts
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and len(inside) < MAX_DEPTH)
-        seen |= {(*inside, name) for name in folders if not is_junk((*inside, name))}
+        known = sorted(name for name in folders if not is_junk((*inside, name)))
+        folders[:] = [name for name in known if enters(Path(place, name), len(inside))]
+        seen |= {(*inside, name) for name in folders}
+        closed += [(*inside, name) for name in known if name not in folders]
         for name in sorted(names):
             file = Path(place, name)
-            if not is_junk((*inside, name)) and file.is_file() and not file.is_symlink():
+            if is_junk((*inside, name)):
+                continue
+            if file.is_file() and not file.is_symlink():
                 files[*inside, name] = partial(_read, file, max_bytes)
-        if len(files) > MAX_FILES:
+            else:
+                closed.append((*inside, name))
+        if len(files) + len(closed) > MAX_FILES:
             raise SourceError(f"The folder {folder.name} holds more than {MAX_FILES} files.", "too_many_files")
-    return Listing(folder.name, files, folders=frozenset(seen))
+    return Listing(folder.name, files, folders=frozenset(seen), closed=tuple(closed))
+
+
+def enters(folder: Path, depth: int) -> bool:
+    """Whether a folder that lies in `depth` others is looked into."""
+    return depth < MAX_DEPTH and not folder.name.startswith(".") and not folder.is_symlink()
 
 
 def _read(file: Path, max_bytes: int) -> bytes:

@@ -2,12 +2,12 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from classifier.guard import Refused
 from trainer.ingest import table
-from trainer.ingest.record import Listing, Record, SourceError, is_photo
+from trainer.ingest.record import Listing, Record, SourceError, is_photo, is_text
 
 Path = tuple[str, ...]
 PART_NAMES = {
@@ -27,6 +27,7 @@ class Layout:
     outside: list[str]  # photos that have no label here
     notes: tuple[str, ...]
     empty: list[str]  # labels whose folder holds no photo
+    unread: Sequence[str] = ()  # files that are not taken for photos, and what was not looked into
 
     @property
     def supplied_parts(self) -> bool:
@@ -58,7 +59,13 @@ def recognise(listing: Listing, rename: Mapping[str, str] | None = None) -> Layo
         outside=[name(path) for path in sorted(photos.keys() - placed.keys())],
         notes=(*listing.notes, *unclear, *_notes(renamed, rename or {})),
         empty=_empty(listing.folders, placed, top),
+        unread=sorted(map(name, [*listing.closed, *(path for path in listing.files if passed_over(path))])),
     )
+
+
+def passed_over(path: Path) -> bool:
+    """Whether a file is neither read nor expected to be."""
+    return not is_photo(path) and not is_text(path)
 
 
 def _top(photos: Iterable[Path]) -> Path:

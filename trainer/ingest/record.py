@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp"})
+# What people put beside their photos to tell of them: nobody takes it for a photo that is missing.
+TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".py"})
+TEXT_NAMES = frozenset({"readme", "license", "licence"})
 # What operating systems leave beside people's photos: passed over without a word.
 JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 JUNK_FOLDERS = frozenset({"__MACOSX"})
@@ -35,6 +38,7 @@ class Listing:
     files: Mapping[tuple[str, ...], Callable[[], bytes]]  # path inside the source -> reads it
     notes: tuple[str, ...] = ()  # what a person should know about the names
     folders: frozenset[tuple[str, ...]] = frozenset()  # those named, empty ones among them
+    closed: tuple[tuple[str, ...], ...] = ()  # links, and folders that are hidden or too deep: passed over
 
 
 def is_junk(parts: tuple[str, ...]) -> bool:
@@ -46,3 +50,9 @@ def is_photo(parts: tuple[str, ...]) -> bool:
     """Whether the end of its name says that it is a photo."""
     _, dot, suffix = parts[-1].rpartition(".")
     return dot + suffix.lower() in PHOTO_SUFFIXES
+
+
+def is_text(parts: tuple[str, ...]) -> bool:
+    """Whether its name says that it tells of the photos, or that it is hidden."""
+    stem, dot, suffix = parts[-1].lower().rpartition(".")
+    return dot + suffix in TEXT_SUFFIXES or (stem or suffix) in TEXT_NAMES or parts[-1].startswith(".")
