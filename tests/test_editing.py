@@ -87,6 +87,21 @@ def test_changes_that_leave_a_label_without_photos_of_a_part_are_refused(dataset
     assert "The label 'chow' has no photo for test any more." in new.failure
 
 
+def test_a_label_that_had_no_photo_of_a_part_before_keeps_nobody_from_editing(dataset):
+    dataset.photos.filter(part="test", label="chow").update(part="train")
+    new = edited(dataset, {"chow/0.png": {"excluded": True}})
+    assert new.status == "ready", new.failure
+    assert "1 label, 'chow', has no photo for test: no figure measured there tells of that." in new.report["warnings"]
+
+
+def test_a_new_label_needs_a_photo_to_train(dataset):
+    names = dataset.photos.filter(part="train", label="chow", flag="").values_list("name", flat=True)[:3]
+    moved = list(names)
+    dataset.photos.filter(name__in=moved).update(part="test")
+    new = edited(dataset, {name: {"label": "husky"} for name in moved})
+    assert new.failure.startswith("The label 'husky' has no photo for train. Import the photos anew")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [({"label": " "}, "is not a name"), ({"part": "test"}, "A change names"), ({}, "A change names")],

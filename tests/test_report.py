@@ -199,6 +199,17 @@ def test_a_test_set_that_overlaps_training_is_flagged_and_kept(tmp_path):
     assert "Taken from its training photos by seed 1: validation (11.1 %)." in content.report["division"]
 
 
+def test_a_label_that_a_part_of_the_source_lacks_is_told(tmp_path):
+    for label in ("chow", "pug", "husky"):
+        fill(tmp_path, f"train/{label}", 10)
+    fill(tmp_path, "test/chow", 4, seed=99)
+    content = examined(tmp_path)
+    assert content.refusals == []
+    assert content.report["warnings"] == [
+        "2 labels, such as 'husky', have no photo for test: no figure measured there tells of that."
+    ]
+
+
 def test_counts_and_sizes_are_stated(tmp_path):
     fill(tmp_path, "chow")
     fill(tmp_path, "pug")

@@ -1,7 +1,7 @@
 """What is in a dataset and what is wrong with it, told before any hour is spent on training."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -57,17 +57,21 @@ def examine(
     return _content(layout, photos, unreadable, groups, parts, division=division, refusals=refusals)
 
 
-def revise(sentence: str, photos: list[Photo], groups: list[int], parts: list[str]) -> Content:
-    """The same for photos of which a person changed labels or left some out: each keeps the part it has."""
+def revise(
+    sentence: str, photos: list[Photo], groups: list[int], parts: list[str], *, before: Set[tuple[str, str]]
+) -> Content:
+    """The same for photos of which a person changed labels or left some out: each keeps the part it has. `before` are
+    the labels with the parts in which they had photos: none of these may be emptied, and each label needs its train."""
     layout = Layout(sentence, [], [], (), [])
     refusals = _refusals(layout, photos, [], groups)
+    labels = {photo.label for photo in photos}
     there = {(photo.label, part) for photo, part in zip(photos, parts, strict=True)}
-    for label in sorted({photo.label for photo in photos}):
-        refusals += [
-            f"The label {label!r} has no photo for {part} any more. Import the photos anew to divide them anew."
-            for part in PARTS
-            if (label, part) not in there
-        ]
+    for label, part in sorted((before | {(label, "train") for label in labels}) - there):
+        if label in labels:
+            lost = " any more" if (label, part) in before else ""
+            refusals.append(
+                f"The label {label!r} has no photo for {part}{lost}. Import the photos anew to divide them anew."
+            )
     division = "Each photo keeps the part that it had."
     return _content(layout, photos, [], groups, parts, division=division, refusals=refusals)
 
@@ -245,6 +249,10 @@ def _warnings(report: Mapping[str, Any]) -> list[str]:
             f"{_count(count, 'picture lies', 'pictures lie')} in more than one of the source's own parts: figures "
             "measured there are too high."
         )
+    for part in PARTS[1:] if not report["refusals"] else ():
+        if without := [row["label"] for row in report["labels"] if not row[part]]:
+            labels = _count(len(without), f"label, {without[0]!r}, has", f"labels, such as {without[0]!r}, have")
+            said.append(f"{labels} no photo for {part}: no figure measured there tells of that.")
     counts = [row["photos"] for row in report["labels"]]
     if counts and max(counts) >= IMBALANCE * min(counts):
         largest, smallest = (pick(report["labels"], key=lambda row: row["photos"]) for pick in (max, min))

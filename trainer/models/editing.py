@@ -24,7 +24,10 @@ def edited(dataset: Dataset, parent: Dataset, staging: Path) -> tuple[report.Con
     kept: list[Kept] = []
     groups: list[int] = []
     parts: list[str] = []
+    before: set[tuple[str, str]] = set()
     for photo in parent.photos.order_by("pk").iterator(chunk_size=ROWS):
+        if not photo.excluded:
+            before.add((photo.label, photo.part))
         changed(photo, dataset)
         link(photo, parent.path, staging)
         if not photo.excluded:
@@ -33,7 +36,7 @@ def edited(dataset: Dataset, parent: Dataset, staging: Path) -> tuple[report.Con
             parts.append(photo.part)
     count = len(dataset.options["changes"])
     sentence = f"{parent} with {count} photo{'' if count == 1 else 's'} relabelled or left out."
-    content = report.revise(sentence, kept, groups, parts)
+    content = report.revise(sentence, kept, groups, parts, before=before)
     return content, rows(dataset, parent, content)
 
 
