@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.photos import encoded
-from trainer.duplicates import fingerprint, groups, near_pairs
+from trainer.duplicates import Fingerprint, fingerprint, groups, near_pairs
 
 pytestmark = pytest.mark.alone
 
@@ -64,3 +64,11 @@ def test_a_group_grows_through_its_members():
     """Two copies that are near their original are in one group, however far they are from each other."""
     pictures = [photo(1), CHANGES["mirrored"](photo(1)), photo(2), CHANGES["rescaled to 90 %"](photo(1))]
     assert groups([fingerprint(one) for one in pictures]) == [0, 0, 2, 0]
+
+
+def test_the_order_of_the_files_decides_nothing():
+    """6 bits apart as one sees it in the mirror, 7 as the other does."""
+    thumbnail = np.random.default_rng(1).integers(0, 256, (32, 32), np.uint8)
+    one = Fingerprint(b"one", hash=0, mirrored_hash=(1 << 30) - 1, thumbnail=thumbnail)
+    other = Fingerprint(b"other", hash=((1 << 30) - 1) >> 6, mirrored_hash=(1 << 7) - 1, thumbnail=thumbnail[:, ::-1])
+    assert groups([one, other]) == groups([other, one]) == [0, 0]

@@ -98,9 +98,11 @@ def _joined(fingerprints: Sequence[Fingerprint], forest: Forest) -> Iterator[tup
     hashes = np.array([fingerprints[index].hash for index in distinct], np.uint64)
     mirrored = np.array([fingerprints[index].mirrored_hash for index in distinct], np.uint64)
     for place, index in enumerate(distinct):
-        rest = hashes[place + 1 :]
-        close = np.minimum(np.bitwise_count(rest ^ hashes[place]), np.bitwise_count(rest ^ mirrored[place]))
-        for other in distinct[place + 1 :][close <= MAX_DISTANCE_BITS]:
+        rest, rest_mirrored = hashes[place + 1 :], mirrored[place + 1 :]
+        # The hash of a mirrored picture is not the mirrored hash to the bit: either may be the closer one.
+        pairs = (rest ^ hashes[place], rest ^ mirrored[place], rest_mirrored ^ hashes[place])
+        distance = np.minimum.reduce([np.bitwise_count(pair) for pair in pairs])
+        for other in distinct[place + 1 :][distance <= MAX_DISTANCE_BITS]:
             first, second = int(index), int(other)
             if forest.root(first) != forest.root(second) and confirmed(fingerprints[first], fingerprints[second]):
                 forest.join(first, second)
