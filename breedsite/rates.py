@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Network
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 
 import redis
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 STEPS = 10
 RETRY_SHARED_SECONDS = 5.0  # how long an unreachable Valkey is left alone
 UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
+WITH_PORT = re.compile(r"\[(?P<v6>.*)\](:\d*)?|(?P<v4>[\d.]+):\d*")  # as some proxies forward an address
 
 # KEYS[1] one caller's hash of step -> calls; ARGV: count, step in milliseconds. Answers 0, or milliseconds to wait.
 # The server's own clock counts, so that processes whose clocks differ share one window.
@@ -139,14 +140,22 @@ def wait_seconds(scope: str, rate: Rate | None, caller: str) -> int:
 
 def client_address(request: HttpRequest) -> str:
     """Who asks. A forwarded address is believed only from as many hops as TRUSTED_PROXIES says are ours, for anybody
-    can write the header; an IPv6 caller is its /64, for one host owns all of that."""
+    can write the header."""
     address: str = request.META.get("REMOTE_ADDR", "")
     hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if settings.TRUSTED_PROXIES else []
     if hops and hops[-1].strip():
         address = hops[-min(settings.TRUSTED_PROXIES, len(hops))].strip()[:64]
-    if ":" in address:
-        try:
-            return str(IPv6Network((address, 64), strict=False).network_address)
-        except (AddressValueError, ValueError):
-            return address
-    return address
+    return one_caller(address)
+
+
+def one_caller(text: str) -> str:
+    """The address without its port. An IPv6 caller is its /64, for one host owns all of that, and `::ffff:1.2.3.4` is
+    the IPv4 caller 1.2.3.4; what is no address stays as it is."""
+    found = WITH_PORT.fullmatch(text)
+    try:
+        address = ip_address((found["v6"] or found["v4"] or "") if found else text)
+    except ValueError:
+        return text
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False).network_address)

@@ -119,6 +119,12 @@ def test_when_the_cache_is_back_it_counts_again(caplog):
         (1, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
         (1, "2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
         (1, "not:an:address", "not:an:address"),
+        (1, "::ffff:1.2.3.4", "1.2.3.4"),
+        (1, "::ffff:102:305", "1.2.3.5"),
+        (1, "1.2.3.4:5678", "1.2.3.4"),
+        (1, "[2001:db8:1:2:3:4:5:6]:5678", "2001:db8:1:2::"),
+        (1, "[::ffff:1.2.3.4]", "1.2.3.4"),
+        (1, "[]:5678", "[]:5678"),
     ],
 )
 def test_a_forwarded_address_is_believed_from_our_own_proxies_only(settings, proxies, forwarded, address):
