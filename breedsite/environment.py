@@ -11,19 +11,23 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE = ("1", "true", "yes", "on")
-FALSE = ("0", "false", "no", "off", "")
+FALSE = ("0", "false", "no", "off")
 DATABASES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")  # those that are tested, with drivers
 NUMBERS = {int: "a whole number, zero or more", float: "a number, zero or more"}
 
 
 class Environment(environ.Env):
     """`env.int("PORT", default=8000)`, `.float`, `.bool`, `.str`, `.list`, `.db_url`, `.address`; stricter than its
-    parent, which reads `12 abc` as 12 and any unknown word as false.
+    parent, which reads `12 abc` as 12, any unknown word as false and `$NAME` as another variable. An empty variable is
+    one that is not set.
     """
 
-    def get_value(self, var: str, cast: Any = None, *args: Any, **kwargs: Any) -> Any:
-        text = os.environ.get(var, "").strip()
-        if cast in NUMBERS and text:
+    def get_value(self, var: str, cast: Any = None, default: Any = None, parse_default: bool = False) -> Any:
+        value = os.environ.get(var, "")
+        text = value.strip()
+        if not text:
+            return default
+        if cast in NUMBERS:
             try:
                 number = cast(text)
             except ValueError:
@@ -31,9 +35,13 @@ class Environment(environ.Env):
             if not 0 <= number < math.inf:
                 raise ImproperlyConfigured(f"{var} is set to {text!r}: write {NUMBERS[cast]}.")
             return number
-        if cast is bool and text.lower() not in TRUE + FALSE:
-            raise ImproperlyConfigured(f"{var} is set to {text!r}: write true or false.")
-        return super().get_value(var, cast, *args, **kwargs)
+        if cast is bool:
+            if text.lower() not in TRUE + FALSE:
+                raise ImproperlyConfigured(f"{var} is set to {text!r}: write true or false.")
+            return text.lower() in TRUE
+        if cast is list:
+            return [item.strip() for item in text.split(",") if item.strip()]
+        return value
 
     def db_url(self, var: str, **kwargs: Any) -> dict[str, Any]:
         with warnings.catch_warnings(action="ignore"):  # its warning about an unknown kind shows the password
@@ -49,14 +57,14 @@ class Environment(environ.Env):
 
     def matching(self, var: str, *, default: str, pattern: str, hint: str) -> str:
         """One of the words that the pattern describes; the hint names them."""
-        text: str = self.str(var, default="") or default
+        text: str = self.str(var, default=default)
         if not re.fullmatch(pattern, text):
             raise ImproperlyConfigured(f"{var} is set to {text!r}: write {hint}.")
         return text
 
     def address(self, var: str, *, default: str, kinds: tuple[str, ...]) -> str:
         """The address of a server, `kind://...`; it may hold a password, so the sentence does not repeat it."""
-        text = self.str(var, default="") or default
+        text = self.str(var, default=default)
         try:
             sound = urlsplit(text).scheme in kinds and urlsplit(text).port != 0
         except ValueError:  # a port that is no number, brackets that do not close

@@ -17,6 +17,7 @@ from django.utils.crypto import get_random_string
 from breedsite import profile
 from breedsite.environment import Environment
 from breedsite.rates import Rate
+from classifier.gate import OTHER_BODY_BYTES
 
 env = Environment()
 
@@ -46,7 +47,7 @@ def secret_key() -> str:
 
 def rate(name: str, default: str) -> Rate | None:
     try:
-        return Rate.parse(env.str(name, default=default))
+        return Rate.parse(os.environ.get(name, default))  # an empty one is not an unset one here
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from error
 
@@ -208,7 +209,8 @@ TORCH_DEVICE = env.matching(
 # --- predicting ---------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
 MAX_IMAGE_BYTES = env.int("MAX_IMAGE_BYTES", default=10 * 1024**2)
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_IMAGE_BYTES * 3 // 2  # a photo in base64; the gate allows every other path less
+PREDICT_BODY_BYTES = MAX_IMAGE_BYTES * 3 // 2  # a photo in base64
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(PREDICT_BODY_BYTES, OTHER_BODY_BYTES)  # of any path; the gate knows the limit of each
 WEB_PROCESSES = env.int("WEB_PROCESSES", default=min(CORES, 4))  # Python in one of them runs on one core at a time
 PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # of a lonely request, or one each of several
 # Requests that may wait in each web process; beyond those the answer is 503.

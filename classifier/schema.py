@@ -12,7 +12,7 @@ from classifier.guard import Limits
 from classifier.problems import PROBLEMS, document
 
 LIMITS = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
-REQUEST_MB = settings.DATA_UPLOAD_MAX_MEMORY_SIZE / 1024**2
+REQUEST_MB = settings.PREDICT_BODY_BYTES / 1024**2
 DESCRIPTION = f"""\
 Send a photo, read what it shows. The photo is kept nowhere.
 
