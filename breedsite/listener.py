@@ -19,7 +19,7 @@ from typing import Any
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import Error
@@ -58,8 +58,12 @@ class Parser(HTTPRequestParser):
         self.path = "/"
 
     def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
-        self.path = "/" + self.path.lstrip("/")
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # a length of 5,000 digits, a bracket that does not close
+            raise ParsingError("A number or an address cannot be read") from error
+        finally:
+            self.path = "/" + self.path.lstrip("/")
         self.adj: Adjustments = _limited(self.adj, self.adj.body_limits.of(self.path))
 
     def received(self, data: bytes) -> int:

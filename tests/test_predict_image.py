@@ -170,6 +170,7 @@ ODD: dict[str, tuple[bytes, int, str]] = {
     "a body of 2 GB is declared": (lengths(2 * 1024**3, b"x"), 413, "file_too_large"),
     "a negative length": (lengths(-1, b""), 400, "malformed_request"),
     "a length in words": (HEAD + b"Content-Length: many\r\n\r\n", 400, "malformed_request"),
+    "a length of 5,000 digits": (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, "malformed_request"),
     "a length too small": (lengths(5, b"\xff\xd8\xff\xe0\x00"), 422, "image_truncated"),
     "a gzip body": (
         HEAD + b"Content-Encoding: gzip\r\n" + lengths(4, b"\x1f\x8b08")[len(HEAD) :],
@@ -195,6 +196,7 @@ ODD: dict[str, tuple[bytes, int, str]] = {
     "no host": (b"POST /api/predictImage HTTP/1.1\r\n\r\n", 400, "missing_image"),
     "HTTP/1.0": (b"POST /api/predictImage HTTP/1.0\r\nHost: localhost\r\n\r\n", 400, "missing_image"),
     "a word for a request": (b"hello\r\n\r\n", 400, "malformed_request"),
+    "a bracket that does not close": (b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "malformed_request"),
     "a transfer coding nobody knows": (HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 400, "malformed_request"),
     "chunks that are none": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, "malformed_request"),
     "PUT": (b"PUT" + lengths(0, b"")[4:], 405, "method_not_allowed"),
