@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery import shared_task
@@ -22,9 +23,10 @@ def sweep() -> None:
     An installation writes into `<folder>.tmp-*` and renames it at the end (`classifier.artifact`).
     """
     for folder in settings.VERSIONS_DIR.glob("*.tmp-*"):
-        if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(folder)
-            log.info("Removed the unfinished installation %s.", folder.name)
+        with suppress(FileNotFoundError):  # it was finished, or removed by another one, in this moment
+            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder)
+                log.info("Removed the unfinished installation %s.", folder.name)
     call_command("clearsessions")
 
 

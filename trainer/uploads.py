@@ -47,7 +47,10 @@ class Upload:
     @property
     def received(self) -> int:
         """Bytes."""
-        return self.unfinished.stat().st_size if self.unfinished.exists() else 0
+        try:
+            return self.unfinished.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def append(self, data: bytes, *, offset: int, total: int) -> int:
         """Write one piece; the bytes that are there now. Raises WrongPlace, UploadError."""
