@@ -26,11 +26,6 @@ class Line:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="predict")
 
-    @property
-    def alone(self) -> bool:
-        """Whether there is one caller only."""
-        return self.inside == 1
-
     def do(self, work: Callable[[], Result], *, max_wait_seconds: float) -> Result:
         """What `work` returns or raises; raises LineFull when it was not begun in time."""
         with self._lock:

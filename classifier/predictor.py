@@ -55,6 +55,7 @@ class Prediction:
     sure: bool  # the first probability reaches the threshold of the version
     warning: str | None  # what the asker should know of the picture
     elapsed_seconds: float
+    thumbnail: bytes | None = None  # a small JPEG of the photo, where one was asked for
 
     @property
     def index(self) -> int:
@@ -68,6 +69,15 @@ class Prediction:
         """The `count` most probable labels with their probabilities, best first; equal ones in label order."""
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.labels[i], float(self.probabilities[i])) for i in order]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in one photo."""
+
+    probabilities: np.ndarray  # (K,)
+    animated: bool  # there is more than the one picture that was looked at
+    thumbnail: bytes | None
 
 
 @dataclass(frozen=True)
@@ -94,8 +104,8 @@ class Predictor:
     """Answers for one process, from any number of threads.
 
     `threads` is how many processor threads they take, all for a lonely request or one each for several; `places` is how
-    many may wait in front of them in the order of their arrival, none longer than `max_wait_seconds`. `processes` like
-    this one share the cores.
+    many may wait in front of them in the order of their arrival, none longer than `max_wait_seconds`. Large pictures,
+    which take seconds, go one after the other through a line of their own. `processes` like this one share the cores.
     """
 
     def __init__(
@@ -109,11 +119,17 @@ class Predictor:
         # One more than cores, where there are several: while one waits for the interpreter the others compute. Without
         # it, of two cores a quarter stood idle under 16 callers.
         self._line = Line(-(-threads // processes) + 1 if threads > 1 else 1, places)
+        self._large = Line(1, places)
         self._resident: Resident | None = None
 
     @property
     def current(self) -> Resident | None:
         return self._resident
+
+    @property
+    def room(self) -> int:
+        """How many callers it takes at a time: those at work, and those who wait for them."""
+        return self._line.room
 
     def load(self, identity: Identity, folder: Path) -> None:
         """Loads aside, verifies, warms up, then swaps; requests under way end on the model they began with.
@@ -135,8 +151,8 @@ class Predictor:
             artifact.verify_golden(wide, spec)
         self._resident = Resident(identity, spec, engine=wide, narrow=narrow)
 
-    def predict(self, data: bytes) -> Prediction:
-        """The bytes of a photo -> the answer of the model that is loaded now.
+    def predict(self, data: bytes, *, thumbnail_side: int | None = None) -> Prediction:
+        """The bytes of a photo -> the answer of the model that is loaded now, with a thumbnail of that side (pixels).
 
         Raises guard.Refused for a file that is no usable picture, Busy, NoActiveVersion.
         """
@@ -144,27 +160,36 @@ class Predictor:
         resident = self._resident
         if resident is None:
             raise NoActiveVersion
+        work = partial(self._work, resident, data, thumbnail_side)
         try:
-            probabilities, animated = self._line.do(
-                partial(self._work, resident, data), max_wait_seconds=self.max_wait_seconds
-            )
+            found = self._line.do(partial(work, large=False), max_wait_seconds=self.max_wait_seconds)
+            if found is None:
+                left = max(0.0, self.max_wait_seconds - (perf_counter() - began))  # seconds
+                found = self._large.do(partial(work, large=True), max_wait_seconds=left)
         except LineFull as error:
             raise Busy from error
+        assert found is not None
         return Prediction(
             identity=resident.identity,
             labels=resident.spec.labels,
-            probabilities=probabilities,
-            sure=bool(probabilities.max() >= resident.spec.calibration.unsure_below),
-            warning="This picture is animated: only its first frame was looked at." if animated else None,
+            probabilities=found.probabilities,
+            sure=bool(found.probabilities.max() >= resident.spec.calibration.unsure_below),
+            warning="This picture is animated: only its first frame was looked at." if found.animated else None,
             elapsed_seconds=perf_counter() - began,
+            thumbnail=found.thumbnail,
         )
 
-    def _work(self, resident: Resident, data: bytes) -> tuple[np.ndarray, bool]:
-        """Probabilities (K,), and whether there is more than the one picture that was looked at."""
-        animated = guard.check(data, self.limits).animated
+    def _work(self, resident: Resident, data: bytes, thumbnail_side: int | None, *, large: bool) -> Found | None:
+        """What is in the photo; None for a large one that came through the line of the others."""
+        header = guard.check(data, self.limits)
+        if header.pixels > preprocess.LARGE_PIXELS and not large:
+            return None
         image = self.preprocess(data, resident.spec.preprocessing)  # (3, H, W)
-        engine = resident.engine if self._line.alone else resident.narrow
-        return resident.probabilities(engine(image[None])[0]), animated
+        alone = self._line.inside + self._large.inside == 1
+        engine = resident.engine if alone else resident.narrow
+        probabilities = resident.probabilities(engine(image[None])[0])
+        small = preprocess.thumbnail(data, thumbnail_side, self.limits) if thumbnail_side else None
+        return Found(probabilities, header.animated, small)
 
     def close(self) -> None:
         """Forgets the model; what is under way ends."""

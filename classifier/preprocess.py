@@ -22,7 +22,7 @@ from classifier import guard
 from classifier.colour import on_white
 from classifier.guard import Limits, Refused
 
-LARGE_PIXELS = 12_000_000  # above, one picture at a time: decoding 50 megapixels takes 400 MB
+LARGE_PIXELS = 12_500_000  # above, one picture at a time: 50 megapixels take 400 MB. A phone's 12 are 12.2
 _one_large = threading.Lock()
 
 # Registered now, so that Pillow never goes looking for a reader through the forty others it has.

@@ -18,7 +18,6 @@ from classifier.api import PredictImage, config, photo, predictor
 from classifier.labels import chance, display_name, verdict
 from classifier.parsers import PhotoFormParser
 from classifier.predictor import Identity, Prediction
-from classifier.preprocess import thumbnail
 from classifier.quality import Quality, percent
 from classifier.spec import Spec
 
@@ -89,8 +88,8 @@ class Ask(PredictImage):
     def post(self, request: Request) -> HttpResponse:  # type: ignore[override] # DRF passes any HttpResponse on
         example = request.POST.get("example")
         data = photo(request)[0] if example is None else example_picture(example)
-        answer = predictor().predict(data)
-        return page(request._request, answer=shown(answer, data))
+        answer = predictor().predict(data, thumbnail_side=PHOTO_SIDE)
+        return page(request._request, answer=shown(answer))
 
     def handle_exception(self, exception: Exception) -> HttpResponse:  # type: ignore[override]
         refusal = super().handle_exception(exception)
@@ -116,9 +115,10 @@ def example_picture(id: str) -> bytes:
     return pictures[id]
 
 
-def shown(answer: Prediction, data: bytes) -> dict[str, Any]:
+def shown(answer: Prediction) -> dict[str, Any]:
     """What result.html draws. The photo comes back as a small copy within the page, for nothing of it is kept."""
-    copy = base64.b64encode(thumbnail(data, PHOTO_SIDE)).decode()
+    assert answer.thumbnail
+    copy = base64.b64encode(answer.thumbnail).decode()
     ranked = answer.top(len(answer.labels))
     return {
         "message": verdict(answer.label, sure=answer.sure),

@@ -144,14 +144,3 @@ def test_nothing_is_lost_where_waits_are_as_short_as_the_work():
     assert refused
     assert len(done) + len(refused) == 800
     assert line.inside == 0
-
-
-def test_one_caller_is_alone_and_two_are_not():
-    line, hold, seen = Line(2, 0), Hold(), []
-    line.do(lambda: seen.append(line.alone), max_wait_seconds=5)
-    threads = in_threads(lambda: line.do(hold, max_wait_seconds=5))
-    hold.began.wait()
-    line.do(lambda: seen.append(line.alone), max_wait_seconds=5)
-    hold.go.set()
-    join(threads)
-    assert seen == [True, False]

@@ -20,7 +20,7 @@ from classifier.predictor import Busy
 from classifier.problems import PROBLEMS
 from tests.artifacts import make_artifact, make_spec
 from tests.corpus import CASES, OK
-from tests.pictures import encode, smooth
+from tests.pictures import encode, noise, smooth
 
 MARKER = b"a-marker-that-no-encoder-writes"
 
@@ -174,6 +174,16 @@ def test_the_photo_comes_back_as_pixels_alone(client: Client, active_version):
     assert MARKER not in response.content and b"onerror" not in response.content
 
 
+def test_a_form_takes_as_large_a_photo_as_the_api(client: Client, db, versions_dir, tmp_path, settings):
+    settings.MAX_IMAGE_BYTES = 20 * 1024**2
+    install(tmp_path)
+    large = encode(noise(1, (2200, 2000)), "PNG", compress_level=0)
+    assert 12 * 1024**2 < len(large) < settings.MAX_IMAGE_BYTES
+    assert client.post("/api/predictImage", large, content_type="image/png").status_code == 200
+    response = ask(client, large)
+    assert response.status_code == 200 and b'src="data:image/jpeg;base64,' in response.content
+
+
 @pytest.mark.parametrize(
     ("threshold", "sentence", "unsure"), [(0.0, "This looks like", False), (1.0, "I am not sure. It may be", True)]
 )
@@ -233,7 +243,7 @@ def test_a_body_that_is_no_form_is_refused(client: Client, active_version):
 
 def test_a_full_queue_says_when_to_come_back(client: Client, active_version, monkeypatch):
     predictor = apps.get_app_config("classifier").predictor
-    monkeypatch.setattr(predictor, "predict", lambda data: (_ for _ in ()).throw(Busy()))
+    monkeypatch.setattr(predictor, "predict", lambda data, **options: (_ for _ in ()).throw(Busy()))
     response = ask(client, encode(smooth(1)))
     assert response.status_code == 503 and 3 <= int(response.headers["Retry-After"]) <= 7
     assert PROBLEMS["overloaded"][1] in response.content.decode()
