@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -15,9 +16,48 @@ def running(process: int) -> bool:
 
 
 def cpu_seconds(process: int) -> float:
-    """The processor time of it and of its children that have ended."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    """The processor time of it and of its children that have ended; 0 where it has ended itself."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
     return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def queued_seconds(process: int) -> float:
+    """For how long its threads were ready to run while others had the processors; 0 where the kernel does not tell."""
+    total = 0
+    with suppress(OSError):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with suppress(OSError):  # it has ended
+                total += int((thread / "schedstat").read_text().split()[1])
+    return total / 1e9
+
+
+class FairClock:
+    """Seconds since it was made, without those for which these processes had to wait for a processor.
+
+    So a busy machine makes nobody late. It is read again and again, for who has ended tells nothing more.
+    """
+
+    def __init__(self, processes: Iterable[int]) -> None:
+        self.began = time.monotonic()
+        self.before = {process: queued_seconds(process) for process in processes}
+        self.now = dict(self.before)
+
+    def seconds(self) -> float:
+        for process, queued in self.now.items():
+            self.now[process] = max(queued, queued_seconds(process))
+        return time.monotonic() - self.began - sum(self.now.values()) + sum(self.before.values())
+
+    def until(self, over: Callable[[], bool], *, longest_seconds: float = 60.0) -> float:
+        """Its seconds, once that is over."""
+        end = time.monotonic() + longest_seconds
+        while not over():
+            assert time.monotonic() < end, "it does not end"
+            self.seconds()
+            time.sleep(0.02)
+        return self.seconds()
 
 
 def gone(processes: Iterable[int], *, within_seconds: float = 10.0) -> bool:
@@ -30,6 +70,15 @@ def gone(processes: Iterable[int], *, within_seconds: float = 10.0) -> bool:
     return True
 
 
+def open_files(process: int) -> list[Path]:
+    """What its file descriptors lead to, but for those that it closes meanwhile."""
+    found = []
+    for file in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(file.readlink())
+    return found
+
+
 def of_site(data: Path) -> list[int]:
     """The processes of the site on this data folder: started with it in the environment, or holding its lock.
 
@@ -37,11 +86,9 @@ def of_site(data: Path) -> list[int]:
     """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        process = int(folder.name)
+        with suppress(OSError):  # it ended, or is not ours to read
             named = f"DATA_DIR={data}\0".encode() in (folder / "environ").read_bytes()
-            holds = any(file.readlink() == data / "launcher.lock" for file in (folder / "fd").iterdir())
-        except OSError:  # it ended, or is not ours to read
-            continue
-        if (named or holds) and running(int(folder.name)):
-            found.append(int(folder.name))
+            if (named or data / "launcher.lock" in open_files(process)) and running(process):
+                found.append(process)
     return found

@@ -4,6 +4,7 @@ import http.client
 import os
 import secrets
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -93,8 +94,8 @@ def test_a_broker_that_is_down_keeps_nobody_from_asking(tmp_path):
     with Site(tmp_path / "var", BROKER_URL="redis://:s3cret@127.0.0.1:9/0") as site:
         site.wait_for("Ready in")
         site.wait_for(r"worker +\|.*Cannot connect to redis://")
-        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
-        connection.request("GET", "/healthz")
-        assert connection.getresponse().status == 200
+        with closing(http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)) as connection:
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 200
         assert site.stop() < 10
         assert "s3cret" not in site.text

@@ -5,14 +5,14 @@ import signal
 import stat
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import redis
 
 from breedsite import valkey
-from tests.processes import running
+from tests.processes import FairClock, open_files, running
 
 pytestmark = pytest.mark.alone
 
@@ -25,7 +25,7 @@ def server(folder: Path):
         stderr=subprocess.STDOUT,
     )
     try:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while not valkey.answers(folder / "socket"):
             assert process.poll() is None, process.stdout.read()
             assert time.monotonic() < end
@@ -73,8 +73,9 @@ def test_it_writes_nothing_to_the_disk_which_may_be_full(folder):
 def test_it_listens_on_its_socket_alone_and_for_its_user_alone(folder):
     with server(folder) as process:
         assert stat.S_IMODE((folder / "socket").stat().st_mode) == 0o700
-        assert client(folder).config_get("port")["port"] == "0"
-        mine = {str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()}
+        with closing(client(folder)) as one:
+            assert one.config_get("port")["port"] == "0"
+        mine = {str(file) for file in open_files(process.pid)}
         listening = [
             line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()
         ]
@@ -84,8 +85,10 @@ def test_it_listens_on_its_socket_alone_and_for_its_user_alone(folder):
 def test_it_ends_soon_after_it_is_asked(folder):
     with server(folder) as process:
         client(folder).set("a", "b")
+        clock = FairClock([process.pid])
         process.terminate()
-        assert process.wait(2) == 0
+        assert clock.until(lambda: process.poll() is not None) < 2
+        assert process.returncode == 0
         assert not running(process.pid)
 
 
