@@ -131,6 +131,11 @@ class Job(models.Model):
             update_fields = [name for name in names if name not in LIFECYCLE]
         super().save(update_fields=update_fields, **options)
 
+    @classmethod
+    def to_keep(cls) -> Q:
+        """Rows of whose work something must be kept before they are stopped, by whoever claims them next."""
+        return Q(pk__in=())
+
     # --- the life of a job, seen by people ------------------------------------------------------------------------
     @classmethod
     def ring(cls) -> bool:
@@ -160,14 +165,19 @@ class Job(models.Model):
         return self._rows().filter(earlier, status=self.QUEUED).count() + 1
 
     def stop(self) -> bool:
-        """Ask for the end: at once while it waits, else its process is told. False where it has ended already."""
+        """Ask for the end: at once while it waits with nothing to keep, else a process is told. False where it has
+        ended already."""
         ended: dict[str, Any] = {"status": self.STOPPED, "finished_at": timezone.now()}
+        keeps: dict[str, Any] = {"status": self.QUEUED, "stop_requested": True, "due_at": None, "failure": ""}
         asked: dict[str, Any] = {"stop_requested": True} | ({"status": self.STOPPING} if self.STOPPING else {})
-        done = 0
-        while not done and self.status in (*self.WAITING, *self.HELD):  # it may be claimed between the two
-            done = self._rows().filter(pk=self.pk, status__in=self.WAITING).update(**ended)
-            done = done or self._rows().filter(pk=self.pk, status__in=self.HELD).update(**asked)
+        row, done = self._rows().filter(pk=self.pk), 0
+        while not done and self.status in (*self.WAITING, *self.HELD):  # it may be claimed between two of these
+            done = row.filter(~self.to_keep(), status__in=self.WAITING).update(**ended)
+            done = done or row.filter(self.to_keep(), status__in=self.WAITING).update(**keeps)
+            done = done or row.filter(status__in=self.HELD).update(**asked)
             self.refresh_from_db()
+        if done and self.status == self.QUEUED:
+            transaction.on_commit(self.ring)
         return bool(done)
 
     # --- for the process that holds it ----------------------------------------------------------------------------
@@ -181,12 +191,8 @@ class Job(models.Model):
 
     def give_back(self, **changes: Any) -> bool:
         """Wait in the queue again, at the old place, for the work is unfinished and its process has to go. Who was
-        asked to stop does not wait, but is stopped."""
-        ours = self._change(status=self.QUEUED, token=None, **changes)
-        asked = self._rows().filter(pk=self.pk, status=self.QUEUED, stop_requested=True)
-        if ours and asked.update(status=self.STOPPED, finished_at=timezone.now()):
-            self.status = self.STOPPED
-        return ours
+        asked to stop waits only where there is something to keep."""
+        return self._let_go(status=self.QUEUED, **changes)
 
     def finish(self, status: str, failure: str = "", **changes: Any) -> bool:
         """The end, once. False when the row is no longer ours; nothing is changed then."""
@@ -197,18 +203,27 @@ class Job(models.Model):
         """Its process has died: wait again after a pause, or fail with the reason after so many deaths without
         progress. False when the row is no longer ours."""
         if self.dies_for_good:
-            return self.finish(self.FAILED, self.last_words(reason), deaths=MAX_DEATHS)
+            end = self.STOPPED if self.stop_requested else self.FAILED
+            return self.finish(end, self.last_words(reason), deaths=self.deaths + 1)
         pause = settings.BACKOFF_SECONDS[min(self.deaths, len(settings.BACKOFF_SECONDS) - 1)]
         log.warning("%s died and waits %s seconds: %s", self, pause, reason)
         return self.give_back(deaths=self.deaths + 1, due_at=timezone.now() + timedelta(seconds=pause))
 
     @property
     def dies_for_good(self) -> bool:
-        """Whether the next death is the last."""
-        return self.deaths + 1 >= MAX_DEATHS and not self.stop_requested
+        """Whether the next death is the last. What is to be stopped has as many again, to keep something."""
+        return self.deaths + 1 >= MAX_DEATHS * (2 if self.stop_requested else 1)
 
     def last_words(self, reason: str) -> str:
-        return f"It died {MAX_DEATHS} times. {reason}"
+        return f"It died {self.deaths + 1} times. {reason}"
+
+    def _let_go(self, **changes: Any) -> bool:
+        """Wait, held by nobody; or be stopped, where that was asked for and nothing is to be kept."""
+        ours = self._change(token=None, **changes)
+        asked = self._rows().filter(~self.to_keep(), pk=self.pk, status__in=self.WAITING, stop_requested=True)
+        if ours and asked.update(status=self.STOPPED, finished_at=timezone.now(), failure=""):
+            self.status = self.STOPPED
+        return ours
 
     def _change(self, **changes: Any) -> bool:
         """One UPDATE that needs our token and a status in which somebody holds the row."""

@@ -14,7 +14,7 @@ def waiting(job: Job) -> str:
         return f"The queue is unreachable; the {job._meta.verbose_name} will start by itself."
     if not Worker.objects.alive().exists():
         return f"Number {place} in the queue, but no worker is running: it begins when one is started."
-    return f"Number {place} in the queue."
+    return f"Number {place} in the queue" + (", to be stopped." if job.stop_requested else ".")
 
 
 def obstacle(kind: type[Job]) -> str:

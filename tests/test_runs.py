@@ -11,6 +11,7 @@ from breedsite import jobs
 from classifier.models import ModelVersion
 from tests.squares import make_dataset, make_run
 from trainer.models import EpochMetric, TrainingRun
+from trainer.models.jobfile import command
 from trainer.presets import PRESETS
 from trainer.recipe import Recipe
 
@@ -144,6 +145,60 @@ def test_a_stopped_run_goes_on_and_no_other():
         assert run.status == end
 
 
+@pytest.mark.parametrize("state", ["given back", "killed", "killed after the stop", "paused", "paused after the stop"])
+def test_a_stop_of_what_has_an_epoch_lets_somebody_keep_its_best(state: str, rung):
+    """Whoever claims it then finds the request and makes a version, instead of training."""
+    make_run()
+    run = claim()
+    run.record(EPOCH)
+    asked = TrainingRun.objects.get(pk=run.pk)
+    if "after" in state:
+        assert asked.stop() and run.beat()
+    leave = {
+        "given": run.give_back,
+        "killed": lambda: run.died("Killed."),
+        "paused": lambda: run.pause(2**60, run.folder),
+    }
+    assert leave[state.split()[0]]()
+    rung.clear()
+    if "after" not in state:
+        assert asked.stop() and asked.stop()  # twice is once
+        assert rung and TrainingRun.objects.due().exists()  # there is nothing to wait for
+    asked.refresh_from_db()
+    assert asked.stop_requested and asked.status == (
+        Status.PAUSED if state == "paused after the stop" else Status.QUEUED
+    )
+    if asked.status == Status.PAUSED:
+        assert "Its best epoch becomes a version when there is room." in asked.failure
+    else:
+        TrainingRun.objects.update(due_at=None)
+        assert claim().stop_requested
+
+
+def test_a_run_that_waits_for_space_without_an_epoch_ends_with_the_stop_that_came_before():
+    make_run()
+    run = claim()
+    TrainingRun.objects.get().stop()
+    assert run.pause(2**60, run.folder) and run.status == Status.STOPPED
+    run.refresh_from_db()
+    assert (run.status, run.failure) == (Status.STOPPED, "") and run.finished_at is not None
+
+
+def test_who_keeps_dying_over_the_best_epoch_of_a_stopped_run_ends_it():
+    make_run()
+    run = claim()
+    run.record(EPOCH)
+    run.stop()
+    for death in range(1, 2 * jobs.MAX_DEATHS + 1):
+        run.refresh_from_db()
+        assert run.died("It was killed.")
+        run.refresh_from_db()
+        assert (run.status, run.deaths) == (Status.STOPPED if death == 6 else Status.QUEUED, death)
+        TrainingRun.objects.update(due_at=None)
+        TrainingRun.objects.claim_next(device="cpu")
+    assert run.failure == "It died 6 times. It was killed."
+
+
 # --- space --------------------------------------------------------------------------------------------------------
 def test_a_run_without_space_waits_until_there_is_some(monkeypatch):
     """R28."""
@@ -175,6 +230,15 @@ def test_a_clone_is_the_same_run_anew():
     twin = run.clone()
     assert twin != run and twin.status == Status.QUEUED
     assert (twin.recipe, twin.dataset, twin.name, twin.parent) == (run.recipe, run.dataset, run.name, None)
+
+
+def test_what_is_made_of_a_continued_run_begins_with_the_same_weights():
+    parent = make_run()
+    run = TrainingRun.objects.start(parent.dataset, Recipe.from_dict(parent.recipe), name="squares", parent=parent)
+    TrainingRun.objects.filter(pk=run.pk).update(found={"changes": {"learning_rate": 0.5}})
+    run.refresh_from_db()
+    assert run.clone().parent == parent and run.suggested().parent == parent
+    assert command(run).endswith(f" --continue {parent.pk}") and "--continue" not in command(parent)
 
 
 def test_a_finished_run_with_a_version_is_continued_by_a_child(artifact_folder):

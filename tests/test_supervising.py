@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -128,40 +127,6 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(settings):
 
 def figures(run: TrainingRun) -> list[Any]:
     return list(run.epochs.values_list("number", "loss", "accuracy", "validation_loss", "validation_top1", "trail"))
-
-
-def test_a_stop_keeps_the_best_weights_and_resume_replaces_the_candidate():
-    """R22: within ten seconds nothing trains any more."""
-    run = make_run(epochs=40)
-    asked: list[float] = []
-
-    def stop() -> None:
-        asked.append(time.monotonic())
-        TrainingRun.objects.get(pk=run.pk).stop()
-
-    ended: list[float] = []
-    supervise(claim(), say=Witness().at("epoch", stop).at("candidate", lambda: ended.append(time.monotonic())))
-    run.refresh_from_db()
-    assert (run.status, run.failure) == (Status.STOPPED, "")
-    first = run.version
-    assert first is not None and run.epochs.count() < 40
-    left = [file.stat().st_mtime for file in run.folder.glob("attempt-1/*.checkpoint")]
-    assert max(left) - (time.time() - (time.monotonic() - asked[0])) < 10
-    TrainingRun.objects.filter(pk=run.pk).update(recipe=run.recipe | {"epochs": 40})
-    assert run.resume()
-    supervise(claim(), say=Witness().at("epoch", stop))
-    run.refresh_from_db()
-    assert run.status == Status.STOPPED and run.version != first
-    assert list(ModelVersion.objects.all()) == [run.version]
-    assert [folder.name for folder in run.version.path.parent.iterdir()] == [run.version.folder]
-
-
-def test_a_stop_before_the_first_epoch_leaves_no_version():
-    run = make_run(epochs=40)
-    supervise(claim(), say=Witness().at("started", lambda: TrainingRun.objects.get(pk=run.pk).stop()))
-    run.refresh_from_db()
-    assert run.status == Status.STOPPED
-    assert run.version is None or run.epochs.exists()  # the first epoch may have been quicker
 
 
 def test_what_a_person_can_mend_fails_with_its_sentence():

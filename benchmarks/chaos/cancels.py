@@ -1,5 +1,6 @@
 """A run is stopped by a person at a random moment: while it waits, starts, trains, or publishes, and a moment before or
-after its worker is killed. It trains no more within ten seconds and is never stuck between stopping and stopped.
+after its worker is killed. It trains no more within ten seconds, is never stuck between stopping and stopped, and
+its best epoch, if it has one, becomes a version.
 """
 
 import os
@@ -64,6 +65,8 @@ def judge(site: Installation, run: TrainingRun, found: dict[str, int], draw: Ran
     found["with_a_version"] += run.version is not None
     if run.stop():
         site.broken.append(f"{run} was {run.status} and could be stopped again")
+    if run.status == run.Status.STOPPED and run.version is None and run.epochs.exists():
+        site.broken.append(f"{run} has {run.epochs.count()} epochs and no version of the best one")
     if run.status == run.Status.STOPPED and run.failure:
         site.broken.append(f"{run} is stopped: {run.failure}")
     if run.status == run.Status.STOPPED and draw.random() < 0.2:

@@ -24,10 +24,20 @@ class Foreground(BaseCommand):
         parser.add_argument(
             "--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes", help="change a field of it"
         )
+        parser.add_argument(
+            "--continue", type=int, dest="parent", metavar="RUN", help="start from the version of this run: its number"
+        )
         parser.add_argument("--name", help="of the version that comes of it (default: that of the dataset)")
 
     def handle(
-        self, *args: Any, dataset: str, preset: str | None, changes: list[str], name: str | None, **options: Any
+        self,
+        *args: Any,
+        dataset: str,
+        preset: str | None,
+        changes: list[str],
+        parent: int | None,
+        name: str | None,
+        **options: Any,
     ) -> None:
         try:
             photos = Dataset.objects.named(dataset)
@@ -39,6 +49,7 @@ class Foreground(BaseCommand):
             raise CommandError(str(error)) from error
         except ValidationError as error:
             raise CommandError(f"--name {name!r}: {error.message}") from error
+        earlier = self.earlier(parent, photos, recipe) if parent is not None else None
         run = TrainingRun.objects.create(
             dataset=photos,
             fingerprint=photos.fingerprint,
@@ -46,6 +57,7 @@ class Foreground(BaseCommand):
             name=name or photos.name,
             preset=preset or "",
             kind=self.KIND,
+            parent=earlier,
         )
         claimed = claim(TrainingRun.objects.filter(pk=run.pk))
         if claimed is None:
@@ -57,6 +69,15 @@ class Foreground(BaseCommand):
         if run.status in (run.Status.FAILED, run.Status.PAUSED):
             raise CommandError(f"{run} is {run.status}: {run.failure}")
         self.close(run)
+
+    def earlier(self, number: int, dataset: Dataset, recipe: Recipe) -> TrainingRun:
+        """The run whose version such a run starts from. Raises CommandError."""
+        run = TrainingRun.objects.filter(pk=number).first()
+        if run is None or not run.may_continue:
+            raise CommandError(f"--continue {number}: there is no run of this number that has ended with a version.")
+        if why := run.unfit_for(dataset, recipe):
+            raise CommandError(why)
+        return run
 
     def tell(self, event: dict[str, Any]) -> None:
         """On a terminal how far it is with what comes before the first step and after the last one."""

@@ -76,22 +76,25 @@ class Attempt:
             if run.fingerprint != dataset.fingerprint or dataset.status != Dataset.Status.READY:
                 raise RecipeError("dataset", f"The dataset {dataset} is not what the run was started with.")
         except RecipeError as error:
-            self.fail(str(error))
+            sentence, end = str(error), run.Status.STOPPED if self.heart.stop_requested else run.Status.FAILED
+            self.ours(lambda: run.finish(end, sentence))
             return
         if (made := self.left_behind()) is not None:
             self.publish(made, run.Status.FINISHED)
             return
+        if self.heart.stop_requested:  # while it waited
+            self.stopped()
+            return
         code = self.train(only_publish=False)
-        stopped = self.heart.stop_requested
         if code == 0:
             self.done()
+        elif code > 0 and code not in (LEFT, NO_SPACE):
+            self.failed(self.last["sentence"] if self.last.get("event") == "failed" else UNFORESEEN)
+        elif self.heart.stop_requested:
+            self.stopped()
         elif code == NO_SPACE:
             self.pause(self.last["needs_bytes"], run.folder)
-        elif code > 0 and code != LEFT:
-            self.failed(self.last["sentence"] if self.last.get("event") == "failed" else UNFORESEEN)
-        elif stopped:
-            self.stopped()
-        elif code == LEFT or self.ask():
+        elif self.left(code):
             self.ours(run.give_back)
         elif run.dies_for_good:
             self.failed(run.last_words(death(-code)))
@@ -119,6 +122,10 @@ class Attempt:
             return child.code
         finally:
             child.kill()
+
+    def left(self, code: int) -> bool:
+        """Whether a process that ended with this code was asked to go, with us, before its work was done."""
+        return code == LEFT or (code < 0 and self.ask())
 
     def hear(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -189,6 +196,9 @@ class Attempt:
             if code == NO_SPACE:
                 self.pause(self.last["needs_bytes"], run.folder)
                 return
+            if self.left(code):
+                self.ours(run.give_back)  # it is stopped again, when there is time to keep something
+                return
             failure = "No version could be made of its best epoch: the end of the log says why."
         self.ours(lambda: run.finish(run.Status.STOPPED, failure))
 
@@ -199,7 +209,7 @@ class Attempt:
             self.publish(Path(self.last["folder"]), self.run.Status.FAILED, f"{sentence} {KEPT}")
         elif code == NO_SPACE:
             self.pause(self.last["needs_bytes"], self.run.folder)
-        elif code == LEFT:
+        elif code is not None and self.left(code):
             self.ours(self.run.give_back)  # it fails once more, when there is time to keep something
         else:
             self.fail(sentence)
@@ -240,6 +250,7 @@ class Attempt:
 
     def pause(self, needs_bytes: int, place: Path) -> None:
         """Let the run wait for so much space on the disk of `place`."""
+        self.run.stop_requested = self.heart.stop_requested
         self.ours(lambda: self.run.pause(needs_bytes, place))
 
     def ours(self, change: Callable[[], bool]) -> None:

@@ -56,6 +56,7 @@ def command(run: TrainingRun) -> str:
     words += ["--preset", run.preset] if run.preset else []
     for name in sorted(run.changes):  # PostgreSQL keeps no order
         words += ["--set", f"{name}={run.changes[name]}"]
+    words += ["--continue", str(run.parent_id)] if run.parent_id else []
     return shlex.join(words)
 
 

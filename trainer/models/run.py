@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, models, transaction
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -21,7 +21,7 @@ from classifier import crash
 from classifier.models import ModelVersion
 from trainer.models.dataset import Dataset
 from trainer.presets import PRESETS
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, RecipeError
 
 NAME = RegexValidator(r"^[a-z0-9][a-z0-9_-]{0,63}\Z", "Use small letters, digits, hyphens and underscores, at most 64.")
 HELD = ("running", "stopping")
@@ -130,13 +130,34 @@ class TrainingRun(Job):
         return self.status == self.Status.STOPPED and self.kind == self.Kind.TRAINING
 
     @property
+    def findings(self) -> dict[str, Any]:
+        """What its range test found; nothing where the row is damaged."""
+        return self.found if isinstance(self.found, dict) else {}
+
+    @property
     def suggestion(self) -> dict[str, float]:
         """The fields of a recipe that its range test found; none where it has found nothing."""
-        return self.found.get("changes", {})
+        changes = self.findings.get("changes")
+        return changes if isinstance(changes, dict) else {}
 
     @property
     def may_continue(self) -> bool:
         return self.status in self.TERMINAL and self.version is not None
+
+    @classmethod
+    def to_keep(cls) -> Q:
+        """A training that has an epoch makes a version of its best one."""
+        return Q(Exists(EpochMetric.objects.filter(run=OuterRef("pk"))))
+
+    def unfit_for(self, dataset: Dataset, recipe: Recipe) -> str:
+        """Why such a run cannot start from its version, in a sentence; empty where it can."""
+        try:
+            network = Recipe.from_dict(self.recipe).as_architecture()
+        except RecipeError:
+            return f"It goes on from {self}, whose recipe cannot be read."
+        if self.dataset.labels == dataset.labels and network == recipe.as_architecture():
+            return ""
+        return f"It goes on from {self}: leave the labels and the network as they are there."
 
     # --- for people -----------------------------------------------------------------------------------------------
     def resume(self) -> bool:
@@ -152,14 +173,14 @@ class TrainingRun(Job):
     def clone(self, **fields: Any) -> TrainingRun:
         """The same once more, as a new run."""
         recipe = Recipe.from_dict(self.recipe)
-        same = {"name": self.name, "preset": self.preset, "kind": self.kind}
+        same = {"name": self.name, "preset": self.preset, "kind": self.kind, "parent": self.parent}
         return TrainingRun.objects.start(self.dataset, recipe, **same | fields)
 
     def suggested(self, **fields: Any) -> TrainingRun:
         """A new training at the rate that this range test found."""
         assert self.suggestion
         recipe = Recipe.from_dict(self.recipe | self.suggestion)
-        names = {"name": self.name, "preset": self.preset}
+        names = {"name": self.name, "preset": self.preset, "parent": self.parent}
         return TrainingRun.objects.start(self.dataset, recipe, **names | fields)
 
     def continued(self, **fields: Any) -> TrainingRun:
@@ -182,11 +203,10 @@ class TrainingRun(Job):
     def pause(self, needs_bytes: int, place: Path) -> bool:
         """Wait until so much space is free on the disk of the folder `place`."""
         needs, free = megabytes(needs_bytes), megabytes(room(place))
-        sentence = (
-            f"The disk is full: it needs {needs} MB, {free} MB are free. It goes on by itself when there is room."
-        )
-        waits = {"status": self.Status.PAUSED, "token": None, "failure": sentence}
-        return self._change(**waits, needs_bytes=needs_bytes, live={"place": str(place)})
+        then = "Its best epoch becomes a version" if self.stop_requested else "It goes on by itself"
+        sentence = f"The disk is full: it needs {needs} MB, {free} MB are free. {then} when there is room."
+        waits = {"status": self.Status.PAUSED, "failure": sentence, "needs_bytes": needs_bytes}
+        return self._let_go(**waits, live={"place": str(place)})
 
     @property
     def waits_at(self) -> Path:
