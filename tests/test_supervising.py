@@ -1,16 +1,19 @@
 """A run from its claim to its version, with the real training process; what is killed, and what is asked to stop."""
 
+import json
 import os
 import re
+import shlex
 import signal
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from breedsite import jobs
@@ -19,6 +22,7 @@ from tests.processes import gone, running
 from tests.squares import make_dataset, make_run
 from trainer import answers, tasks
 from trainer.models import TrainingRun, attempt, holding
+from trainer.models.jobfile import command, write_job
 from trainer.models.supervising import device, supervise
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -176,8 +180,9 @@ def test_who_was_taken_for_dead_ends_its_training_and_publishes_nothing():
     run = make_run(epochs=40)
 
     def lose() -> None:
-        TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(hours=1))
-        TrainingRun.objects.all().take_back(60)
+        with transaction.atomic():  # or its heart might beat between the two
+            TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
+            TrainingRun.objects.all().take_back(60)
 
     processes: list[int] = []
     supervise(claim(), say=Witness().at("step", lambda: processes.append(training_process(run))).at("step", lose))
@@ -193,7 +198,7 @@ def test_an_artifact_that_nobody_heard_of_is_published_without_training_again():
     supervise_until_candidate(held)
     run.refresh_from_db()
     assert run.status == Status.RUNNING and not ModelVersion.objects.exists()
-    TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(hours=1))
+    TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
     TrainingRun.objects.all().take_back(60)
     witness = Witness()
     supervise(claim(), say=witness)
@@ -313,6 +318,27 @@ def test_the_command_says_what_is_wrong_before_anything_starts(words, sentence):
         call_command("train", *words)
     assert sentence in str(refusal.value)
     assert not TrainingRun.objects.exists()
+
+
+def test_the_command_continues_what_another_run_learnt(artifact_folder, capsys):
+    dataset = make_dataset()
+    parent = make_run(dataset)
+    version = ModelVersion.objects.install(artifact_folder)
+    TrainingRun.objects.update(status=Status.FINISHED, version=version)
+    for words, sentence in (
+        (("--continue", "999"), "no run of this number that has ended with a version"),
+        (("--continue", str(parent.pk), "--set", "architecture=resnet18"), "leave the labels and the network"),
+    ):
+        with pytest.raises(CommandError, match=sentence):
+            call_command("train", "--dataset", "squares", *change(), *words)
+    make_run(dataset)
+    claim()
+    words = shlex.split(command(TrainingRun(dataset=dataset, name="squares", recipe=parent.recipe, parent=parent)))
+    with pytest.raises(CommandError, match="trains already"):
+        call_command(*words[1:])
+    run = TrainingRun.objects.order_by("pk").last()
+    assert (run.parent, run.recipe) == (parent, parent.recipe)
+    assert json.loads(write_job(run, only_publish=False).read_text())["continues"].startswith(str(version.path))
 
 
 def test_the_command_waits_its_turn_where_a_training_runs():

@@ -159,7 +159,9 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Raises RecipeError for a name that is no field, with the nearest one."""
+        """Raises RecipeError, for a name that is no field with the nearest one."""
+        if not isinstance(values, Mapping):
+            raise RecipeError("recipe", "A recipe is an object with a value for each field.")
         known = [field.name for field in fields()]
         for name in values:
             if name not in known:

@@ -78,9 +78,8 @@ class RunForm(forms.Form):
         """Weights can be taken over only by the same network with the same labels."""
         if parent is None or dataset is None:
             return
-        same_labels = parent.dataset.labels == dataset.labels
-        if not same_labels or Recipe.from_dict(parent.recipe).as_architecture() != self.recipe.as_architecture():
-            self.add_error(None, f"It goes on from {parent}: leave the labels and the network as they are there.")
+        if why := parent.unfit_for(dataset, self.recipe):
+            self.add_error(None, why)
 
     @property
     def own_key(self) -> UUID | None:
@@ -99,3 +98,14 @@ class RunForm(forms.Form):
             title = GROUPS.get(field.name, title)
             group.append(self[field.name])
         yield title, group
+
+
+def filled_in(run: TrainingRun) -> dict[str, Any]:
+    """The form of a run like this one. Of a run that failed it goes on from the best epoch, if one was kept, and at a
+    tenth of the learning rate."""
+    values = run.fields | run.suggestion | {"dataset": run.dataset_id, "name": run.name}
+    if run.status == run.Status.FAILED:
+        rates = {name: values.get(name) for name in ("learning_rate", "head_learning_rate")}
+        values |= {name: rate / 10 for name, rate in rates.items() if isinstance(rate, int | float)}
+        values["parent"] = run.pk if run.may_continue else ""
+    return values

@@ -39,7 +39,7 @@ def state(run: TrainingRun, *, after: int) -> dict[str, Any]:
             {name: getattr(epoch, name) for name in (*FIGURES, "trail")}
             for epoch in run.epochs.filter(number__gt=after)
         ],
-        "found": run.found,
+        "found": run.findings,
         "log": last_lines(run),
         "version": version_of(run),
     }
@@ -50,7 +50,7 @@ def write_csv(run: TrainingRun, file: IO[str] | Any) -> None:
     rows = csv.writer(file)
     if run.kind == run.Kind.RANGE_TEST:
         rows.writerow(["learning_rate", "loss", "smoothed_loss"])
-        rows.writerows(run.found.get("points", ()))
+        rows.writerows(run.findings.get("points", ()))
         return
     rows.writerow(FIGURES)
     rows.writerows([getattr(epoch, name) for name in FIGURES] for epoch in run.epochs.all())

@@ -12,8 +12,6 @@ def damage(run: TrainingRun) -> str:
 
 
 def unreadable(run: TrainingRun) -> bool:
-    if not isinstance(run.recipe, dict):
-        return True
     try:
         Recipe.from_dict(run.recipe)
     except RecipeError:
