@@ -91,12 +91,12 @@ class Refusal(ErrorTask):
     """What is refused before the application sees it, said as everything else is said."""
 
     def execute(self) -> None:
-        error, number = self.request.error, request_id()
+        error, path, gate, number = self.request.error, self.request.path, self.channel.server.gate, request_id()
         if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
             problem = overloaded(number)
             self.response_headers.append(("Retry-After", str(retry_after_seconds())))
         elif error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            problem = self.channel.server.gate.limits.refusal(self.request.path, number)
+            problem = gate.limits.refusal(path, number)
         elif error.code == HTTPStatus.INTERNAL_SERVER_ERROR:
             problem = document("internal_error", "Something went wrong here. It has been noted.", request_id=number)
         elif error.code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
@@ -104,18 +104,12 @@ class Refusal(ErrorTask):
             problem = document("malformed_request", sentence, request_id=number, status=int(error.code))
         else:
             problem = document("malformed_request", "This is not a request that can be read.", request_id=number)
-        media_type, body = written(problem, path=self.request.path, accept=self.request.headers.get("ACCEPT", ""))
+        media_type, body = written(problem, path=path, accept=self.request.headers.get("ACCEPT", ""))
         status = HTTPStatus(int(str(problem["status"])))
-        noted(status, self.request.path, number, reason=str(error.body))
+        noted(status, path, number, reason=str(error.body))
         self.status = f"{status.value} {status.phrase}"
-        self.response_headers.extend(
-            [
-                ("Content-Type", media_type),
-                ("Cache-Control", "no-store"),
-                ("X-Content-Type-Options", "nosniff"),
-                ("X-Request-ID", number),
-            ]
-        )
+        origin = self.request.headers.get("ORIGIN", "")
+        self.response_headers += [("Content-Type", media_type), *gate.headers.of(number, path=path, origin=origin)]
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # then the request was read whole, and the next may come
             self.set_close_on_finish()
             self.channel.refused = True

@@ -17,6 +17,7 @@ from classifier.refusals import noted
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+Header = tuple[str, str]
 PREDICT_PATHS = frozenset({"/", "/api/predictImage", "/api/predictImage/"})
 OTHER_BODY_BYTES = 2 * 1024**2 + 512 * 1024  # Django's own limit for forms
 BYTES_A_PLACE = 4 * 1024**2  # of body, on average: one of 14 MB in base64 takes 35 MB of memory until it is answered
@@ -44,6 +45,24 @@ class BodyLimits:
         )
 
 
+@dataclass(frozen=True)
+class Headers:
+    """What Django's answers carry beside their content, for those that are given without it."""
+
+    rules: tuple[Header, ...] = ()  # for browsers, on every answer
+    origins: frozenset[str] = frozenset()  # of other sites, whose pages may read the API's answers
+    exposed: tuple[str, ...] = ()  # the names of headers that those pages may read
+
+    def of(self, number: str, *, path: str, origin: str) -> list[Header]:
+        found = [("Cache-Control", "no-store"), ("X-Request-ID", number), *self.rules]
+        if path.startswith("/api/"):
+            found.append(("Vary", "origin"))
+            if origin in self.origins:
+                found.append(("Access-Control-Allow-Origin", origin))
+                found.append(("Access-Control-Expose-Headers", ", ".join(self.exposed)))
+        return found
+
+
 def overloaded(request_id: str) -> dict[str, object]:
     return document("overloaded", "Too many photos at once: try again in a moment.", request_id=request_id)
 
@@ -63,10 +82,13 @@ class Gate:
     Fewer where their bodies are large: together they have at most BYTES_A_PLACE for each place, but one always fits.
     """
 
-    def __init__(self, application: "WSGIApplication", *, places: int, limits: BodyLimits) -> None:
+    def __init__(
+        self, application: "WSGIApplication", *, places: int, limits: BodyLimits, headers: Headers = Headers()
+    ) -> None:
         self.application = application
         self.places = places
         self.limits = limits
+        self.headers = headers
         self.inside = 0
         self.bytes_inside = 0
         self.lock = Lock()
@@ -97,25 +119,58 @@ class Gate:
         number = environ["breedsite.request_id"] = request_id()
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if path == "/healthz":
-            return answer(start_response, "200 OK", b'{"status": "ok"}', number, head=method == "HEAD")
+            content = self._answer(environ, start_response, "200 OK", "application/json", b'{"status": "ok"}')
+            return [] if method == "HEAD" else content
         stated = environ.get("CONTENT_LENGTH") or "0"
         if not (stated.isascii() and stated.isdigit()):
             problem = document("malformed_request", "The Content-Length is not a number.", request_id=number)
-            return refuse(environ, start_response, problem, number)
+            return self._refuse(environ, start_response, problem)
         length = int(stated[:20])
         if length > self.limits.of(path):
-            return refuse(environ, start_response, self.limits.refusal(path, number), number)
+            return self._refuse(environ, start_response, self.limits.refusal(path, number))
         if method != "POST" or path not in PREDICT_PATHS:
             return self.application(environ, start_response)
         if not self.enter(length):
             drain(environ, length)
-            return refuse(
-                environ, start_response, overloaded(number), number, ("Retry-After", str(retry_after_seconds()))
-            )
+            wait = ("Retry-After", str(retry_after_seconds()))
+            return self._refuse(environ, start_response, overloaded(number), wait)
         try:
             return self.application(environ, start_response)  # Django has done the work when it returns
         finally:
             self.leave(length)
+
+    def _refuse(
+        self,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+        problem: dict[str, object],
+        *headers: Header,
+    ) -> list[bytes]:
+        status, path = PROBLEMS[str(problem["code"])][0], environ.get("PATH_INFO", "")
+        noted(status, path, environ["breedsite.request_id"])
+        media_type, content = written(problem, path=path, accept=environ.get("HTTP_ACCEPT", ""))
+        return self._answer(environ, start_response, f"{status} {REASONS[status]}", media_type, content, *headers)
+
+    def _answer(
+        self,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+        status: str,
+        media_type: str,
+        content: bytes,
+        *headers: Header,
+    ) -> list[bytes]:
+        number, path, origin = (environ.get(name, "") for name in ("breedsite.request_id", "PATH_INFO", "HTTP_ORIGIN"))
+        start_response(
+            status,
+            [
+                ("Content-Type", media_type),
+                ("Content-Length", str(len(content))),
+                *self.headers.of(number, path=path, origin=origin),
+                *headers,
+            ],
+        )
+        return [content]
 
 
 def drain(environ: "WSGIEnvironment", length: int) -> None:
@@ -123,39 +178,3 @@ def drain(environ: "WSGIEnvironment", length: int) -> None:
     body = environ["wsgi.input"]
     while length > 0 and (chunk := body.read(min(length, 1024**2))):
         length -= len(chunk)
-
-
-def refuse(
-    environ: "WSGIEnvironment",
-    start_response: "StartResponse",
-    problem: dict[str, object],
-    number: str,
-    *headers: tuple[str, str],
-) -> list[bytes]:
-    status = PROBLEMS[str(problem["code"])][0]
-    noted(status, environ.get("PATH_INFO", ""), number)
-    media_type, content = written(problem, path=environ.get("PATH_INFO", ""), accept=environ.get("HTTP_ACCEPT", ""))
-    return answer(start_response, f"{status} {REASONS[status]}", content, number, *headers, media_type=media_type)
-
-
-def answer(
-    start_response: "StartResponse",
-    status: str,
-    content: bytes,
-    number: str,
-    *headers: tuple[str, str],
-    media_type: str = "application/json",
-    head: bool = False,
-) -> list[bytes]:
-    start_response(
-        status,
-        [
-            ("Content-Type", media_type),
-            ("Content-Length", str(len(content))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("X-Request-ID", number),
-            *headers,
-        ],
-    )
-    return [] if head else [content]

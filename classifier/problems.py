@@ -91,7 +91,6 @@ PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'self'">
 <title>{title} · breedsite</title>
 <link rel="stylesheet" href="/static/css/colours.css">
 <link rel="stylesheet" href="/static/css/site.css">

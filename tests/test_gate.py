@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from classifier.gate import BodyLimits, Gate
+from breedsite.wsgi import gated
+from classifier.apps import make_predictor
+from classifier.gate import BodyLimits, Gate, Headers
+from tests.live import Answer, Wire
+from tests.test_server import HEAD
 
 pytestmark = pytest.mark.alone
 
@@ -151,3 +155,73 @@ def test_each_path_has_its_limit(path: str, limit: int):
 @pytest.mark.parametrize("length", ["-1", "1e3", "٣", " 3", "0x10"])
 def test_a_length_that_is_no_number_is_refused(length: str):
     assert ask(Gate(Inside(), places=1, limits=LIMITS), CONTENT_LENGTH=length)[0] == "400 Bad Request"
+
+
+@pytest.mark.parametrize(("threads", "processes"), [(1, 1), (2, 1), (2, 2), (8, 4), (32, 4)])
+def test_it_lets_in_as_many_as_the_line_behind_it_holds(settings, threads: int, processes: int):
+    settings.PREDICT_THREADS, settings.WEB_PROCESSES = threads, processes
+    assert gated(Inside()).places == make_predictor()._line.room
+
+
+# --- beside the content, an answer that Django does not give is like one of its own
+
+RULES = [
+    "Content-Security-Policy",
+    "Permissions-Policy",
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "Referrer-Policy",
+    "Cross-Origin-Opener-Policy",
+]
+HERE, ELSEWHERE = "https://a.example", "https://b.example"
+LENGTHS = {400: "many", 413: str(2 * 1024**3), 503: "1"}  # by the status that they lead to, in a full house
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        f"POST / HTTP/1.1\r\nContent-Length: {LENGTHS[400]}",
+        f"POST / HTTP/1.1\r\nContent-Length: {LENGTHS[413]}",
+        f"GET /nothing HTTP/1.1\r\nX-Long: {'x' * 40_000}",
+        "GET /healthz HTTP/1.1",
+    ],
+    ids=["400", "413", "431", "healthz"],
+)
+def test_a_browser_hears_the_rules_of_every_page(wire: Wire, sent: str):
+    answer = wire.raw(f"{sent}\r\nHost: localhost\r\nAccept: text/html\r\n\r\n".encode())
+    page = wire("GET", "/nothing", accept="text/html")
+    assert {name: answer.headers[name] for name in RULES} == {name: page.headers[name] for name in RULES}
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert b"http-equiv" not in answer.body
+
+
+@pytest.mark.parametrize("status", LENGTHS)
+@pytest.mark.parametrize("origin", [HERE, ELSEWHERE])
+def test_a_page_of_an_origin_that_may_read_answers_may_read_a_refusal(
+    wire: Wire, settings, monkeypatch, status: int, origin: str
+):
+    from breedsite.wsgi import application
+
+    settings.CORS_ALLOWED_ORIGINS = [HERE]
+    monkeypatch.setattr(application, "headers", gated(application.application).headers)
+    monkeypatch.setattr(application, "places", 0)
+    monkeypatch.setattr(application, "inside", 1)
+    refusal = wire.raw(HEAD + f"Origin: {origin}\r\nContent-Length: {LENGTHS[status]}\r\n\r\nx".encode())
+    assert refusal.status == status
+    assert cross_origin(refusal) == cross_origin(wire("GET", "/api/nothing", origin=origin))
+    assert refusal.headers["Access-Control-Allow-Origin"] == (HERE if origin == HERE else None)
+    if origin == HERE:
+        assert "Retry-After" in refusal.headers["Access-Control-Expose-Headers"]
+
+
+def cross_origin(answer: Answer) -> dict[str, str]:
+    named = {name.lower(): value for name, value in answer.headers.items()}
+    return {name: value for name, value in named.items() if name == "vary" or name.startswith("access-control")}
+
+
+def test_so_may_it_read_what_the_gate_refuses_itself():
+    gate = Gate(Inside(), places=1, limits=LIMITS, headers=Headers(origins=frozenset({HERE}), exposed=("Retry-After",)))
+    assert gate.enter()
+    assert ask(gate, HTTP_ORIGIN=HERE)[1]["Access-Control-Allow-Origin"] == HERE
+    assert "Access-Control-Allow-Origin" not in ask(gate, HTTP_ORIGIN=ELSEWHERE)[1]
+    assert "Access-Control-Allow-Origin" not in ask(gate, "/", HTTP_ORIGIN=HERE)[1]

@@ -11,6 +11,13 @@ from tests.live import FORM, Wire
 from tests.test_server import HEAD
 
 
+@pytest.fixture(autouse=True)
+def no_crowd_of_before() -> None:
+    """Those whom another test turned away are told before this one begins."""
+    while refusals.crowd.count:
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def lines(caplog):
     """What was logged of refusals, as the log shows it."""
