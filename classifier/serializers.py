@@ -2,12 +2,16 @@
 
 from typing import Any
 
+from django.conf import settings
 from rest_framework import serializers
 
+from classifier.guard import Limits
 from classifier.labels import verdict
 from classifier.predictor import Identity, Prediction
 from classifier.spec import Spec
 
+LIMITS = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
+ACCEPTED = f"JPEG, PNG or WebP, at most {LIMITS.max_bytes / 1024**2:g} MB and {LIMITS.max_pixels / 1e6:g} megapixels"
 DEFAULT_TOP_K = 5
 MAX_TOP_K = 1000
 
@@ -79,7 +83,7 @@ class TopK(serializers.IntegerField):
 class PhotoFormSerializer(serializers.Serializer[Any]):
     """The photo as a field of a form."""
 
-    image = serializers.FileField(help_text="JPEG, PNG or WebP, at most 10 MB and 50 megapixels; its bytes decide.")
+    image = serializers.FileField(help_text=f"{ACCEPTED}; its bytes decide.")
     top_k = TopK()
 
 

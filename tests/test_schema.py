@@ -4,6 +4,7 @@ CI sends 81 requests that nobody thought of; SCHEMA_EXAMPLES=2600 makes it more 
 """
 
 import os
+import runpy
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
+from classifier import serializers
 from classifier.problems import PROBLEMS
 from tests.live import Wire
 
@@ -70,6 +72,12 @@ def test_the_limits_are_said(document):
     said = document["info"]["description"]
     for limit in ("10 MB", "50 megapixels", "32 to 16,000", "20 times", "15 MB"):
         assert limit in said
+
+
+def test_the_size_that_a_field_names_is_the_one_that_is_set(django_settings):
+    django_settings.MAX_IMAGE_BYTES = 3 * 1024**2
+    made = runpy.run_path(serializers.__file__)["PhotoFormSerializer"]
+    assert "at most 3 MB and 50 megapixels" in made().fields["image"].help_text
 
 
 @pytest.mark.parametrize(
