@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
+from breedsite import jobs
 from tests.archives import CASES, OK
+from tests.barriers import after_photos
 from tests.corpus import CASES as PICTURES
 from tests.photos import draw, encoded, write_photos
 from tests.processes import running
@@ -23,17 +27,19 @@ from trainer.ingest.record import Record
 from trainer.ingest.store import Photo as Kept
 from trainer.ingest.store import keep
 from trainer.models import Dataset, Photo, importing
-from trainer.models.importing import perform, sweep
+from trainer.models.importing import perform
+from trainer.models.leftovers import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
-def place(settings, tmp_path) -> Path:
+def place(settings, tmp_path, monkeypatch) -> Path:
     settings.DATASETS_DIR = tmp_path / "data" / "datasets"
     settings.UPLOADS_DIR = tmp_path / "data" / "uploads"
     settings.UPLOADS_DIR.mkdir(parents=True)
     settings.CORES = 1
+    monkeypatch.setattr(Dataset, "ring", lambda: True)
     return tmp_path
 
 
@@ -140,6 +146,77 @@ def test_a_cancelled_import_leaves_nothing(place, monkeypatch):
     assert (dataset.status, left(), Photo.objects.count()) == ("cancelled", [], 0)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_import_whose_worker_leaves_gives_itself_back(place, monkeypatch, settings):
+    """Also in the middle of what says nothing for minutes; it has not died of that."""
+    monkeypatch.setattr(importing, "LEAVE_SECONDS", 0.01)
+    going = threading.Event()
+
+    def long(*_: object, **__: object) -> None:
+        going.set()
+        end = time.monotonic() + 10
+        while Dataset.objects.get().status == "importing" and time.monotonic() < end:
+            time.sleep(0.01)
+        raise OSError(2, "its folder was swept meanwhile")
+
+    monkeypatch.setattr("trainer.report.examine", long)
+    monkeypatch.setattr(tasks, "leaving", going.is_set)
+    Dataset.objects.enqueue("dogs", write_photos(place / "photos", count=5), source_kind="server")
+    tasks.import_datasets()
+    row = Dataset.objects.get()
+    assert (row.status, row.token, row.deaths, row.attempt, row.failure) == ("queued", None, 0, 1, "")
+    assert left() == []
+    tasks.import_datasets()
+    assert Dataset.objects.get().attempt == 1, "it leaves, and begins nothing"
+
+
+@pytest.mark.django_db
+def test_who_comes_further_than_before_has_not_died_in_vain(place, monkeypatch):
+    monkeypatch.setattr(importing, "LOOK_SECONDS", 0)
+    deaths = []
+    beat = Dataset.beat
+
+    def noted(self: Dataset, **changes: int) -> bool:
+        ours = beat(self, **changes)
+        deaths.append((self.progress_done, Dataset.objects.get().deaths))
+        return ours
+
+    dataset = begun(write_photos(place / "photos", count=5))
+    Dataset.objects.update(deaths=2, progress_done=6)
+    dataset.refresh_from_db()
+    monkeypatch.setattr(Dataset, "beat", noted)
+    perform(dataset)
+    assert dict(deaths)[6] == 2 and dict(deaths)[7] == 0
+
+
+@pytest.mark.django_db
+def test_what_a_killed_import_left_goes_without_another_import(place, settings):
+    """Its folder and its upload, once it has failed for good; a whole folder without a row stays."""
+    archive = settings.UPLOADS_DIR / "a.zip"
+    archive.write_bytes(b"PK")
+    dataset = Dataset.objects.begin("dogs", archive, source_kind="upload", source_name="photos.zip")
+    staging = f"{dataset.pk}-{dataset.token.hex[:12]}.tmp"
+    for name in (staging, "7-abcdef"):
+        (settings.DATASETS_DIR / name).mkdir(parents=True)
+    jobs.reconcile()
+    assert left() == sorted([staging, "7-abcdef"]) and archive.exists()
+    Dataset.objects.update(deaths=2, heartbeat_at=None, created_at=dataset.created_at - timedelta(hours=1))
+    Dataset.objects.update(started_at=dataset.created_at - timedelta(hours=1))
+    jobs.reconcile()
+    assert (Dataset.objects.get().status, left(), archive.exists()) == ("failed", ["7-abcdef"], False)
+
+
+@pytest.mark.django_db
+def test_a_zip_that_is_sent_again_after_the_end_waits_for_its_dataset(place, settings):
+    archive = settings.UPLOADS_DIR / "a.zip"
+    dataset = Dataset.objects.begin("dogs", archive, source_kind="upload", source_name="photos.zip")
+    perform(dataset)
+    assert dataset.status == "refused"
+    archive.write_bytes(b"PK")
+    Dataset.tidy()
+    assert archive.exists()
+
+
 @pytest.mark.django_db
 def test_who_lost_the_claim_changes_nothing(place):
     dataset = begun(write_photos(place / "photos", count=5))
@@ -213,7 +290,7 @@ def test_the_sweep_spares_what_is_known_and_what_is_young(place, settings):
     for name, age in (("old.zip", 90_000), ("young.zip", 10)):
         (settings.UPLOADS_DIR / name).write_bytes(b"PK")
         os.utime(settings.UPLOADS_DIR / name, (time.time() - age,) * 2)
-    sweep()
+    sweep(Dataset.objects.all())
     assert left() == sorted([kept.folder, f"{at_work.pk}-{at_work.token.hex[:12]}.tmp"])
     assert [file.name for file in settings.UPLOADS_DIR.iterdir()] == ["young.zip"]
 
@@ -221,7 +298,8 @@ def test_the_sweep_spares_what_is_known_and_what_is_young(place, settings):
 @pytest.mark.django_db(transaction=True)
 def test_killed_half_way_nothing_is_visible_and_the_next_attempt_ends_it(place, settings):
     """kill -9 of a process that imports; its lease runs out, and the row is imported anew."""
-    photos = write_photos(place / "photos", count=400)
+    photos = write_photos(place / "photos", count=20)
+    after_photos(place, 20)
     dataset = begun(photos)
     code = (
         "import django, sys; django.setup()\n"
@@ -235,10 +313,11 @@ def test_killed_half_way_nothing_is_visible_and_the_next_attempt_ends_it(place, 
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(settings.DATASETS_DIR), database],
         cwd=ROOT,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "breedsite.settings"},
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "breedsite.settings", "PYTHONPATH": str(place)},
     )
     end = time.monotonic() + 60
-    while len(list(settings.DATASETS_DIR.rglob("*.png"))) < 20 and time.monotonic() < end:
+    while len(list(settings.DATASETS_DIR.rglob("*.png"))) < 20:
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
@@ -252,7 +331,7 @@ def test_killed_half_way_nothing_is_visible_and_the_next_attempt_ends_it(place, 
     assert Dataset.objects.all().take_back(0) == 1
     tasks.import_datasets()
     row.refresh_from_db()
-    assert (row.status, row.attempt, Photo.objects.count()) == ("ready", 2, 800)
+    assert (row.status, row.attempt, Photo.objects.count()) == ("ready", 2, 40)
     assert left() == [row.folder]
 
 

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 
 from breedsite import jobs
 from classifier.models import ModelVersion
+from tests.barriers import after_event
 from tests.squares import make_dataset
 from tests.test_supervising import Witness, change, training_process
 from tests.trainings import RECIPE
@@ -77,7 +78,9 @@ def test_it_waits_while_a_training_has_the_device():
     assert run.place == 1
 
 
-def test_a_stop_keeps_what_was_swept():
+def test_a_stop_keeps_what_was_swept(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    after_event(tmp_path, "point")  # or all steps may be done before the stop is heard of
     run = make_test()
     supervise(claim(), say=Witness().at("point", lambda: TrainingRun.objects.get(pk=run.pk).stop()))
     run.refresh_from_db()
