@@ -15,6 +15,7 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from breedsite.models import Worker
 from classifier.api import predictor
 from classifier.artifact import ArtifactError, verify_golden
 
@@ -26,7 +27,7 @@ FRESH_SECONDS = 1.0  # /readyz is not throttled: however often it is asked, it l
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when the database answers, its tables are up to date and the active version gives its golden answer.
 
-    The cache and the broker are told, but do not decide: predictions need neither.
+    The worker, the cache and the broker are told, but do not decide: predictions need none of them.
     """
     states = look()
     ready = all(states[name] == "ok" for name in ("database", "migrations", "model"))
@@ -38,7 +39,8 @@ T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """What `ask` answered, for so many seconds: it is asked once in that time, however many want to know."""
+    """What `ask` answered, for so many seconds: one caller at a time asks, and meanwhile the others hear what was known
+    before; a first answer is waited for."""
 
     def __init__(self, ask: Callable[[], T], seconds: float) -> None:
         self.ask = ask
@@ -47,21 +49,28 @@ class Recent(Generic[T]):
         self.forget()
 
     def forget(self) -> None:
-        self.answer: T | None = None
-        self.at = -self.seconds
+        self.known: tuple[T, float] | None = None  # an answer, and when it was given (seconds, monotonic)
 
     def __call__(self) -> T:
-        with self.lock:
-            if self.answer is None or time.monotonic() - self.at >= self.seconds:
-                self.answer = self.ask()
-                self.at = time.monotonic()
-            return self.answer
+        known = self.known
+        if not self.lock.acquire(blocking=known is None):
+            assert known is not None
+            return known[0]
+        try:
+            if self.known is None or time.monotonic() - self.known[1] >= self.seconds:
+                self.known = self.ask(), time.monotonic()
+            return self.known[0]
+        finally:
+            self.lock.release()
 
 
 def states() -> dict[str, str]:
+    reached = database()
     return {
-        "database": database(),
-        "migrations": migrations(),
+        "database": reached,
+        # Where one question took its five seconds in vain, another two would.
+        "migrations": migrations() if reached == "ok" else "unknown",
+        "worker": worker() if reached == "ok" else "unknown",
         "model": model(),
         "cache": cache_state(),
         "broker": broker(),
@@ -88,6 +97,13 @@ def migrations() -> str:
     except DatabaseError:
         return "unknown"
     return "pending" if pending else "ok"
+
+
+def worker() -> str:
+    try:
+        return "ok" if Worker.objects.alive().exists() else "none alive"
+    except DatabaseError:
+        return "unknown"
 
 
 def model() -> str:

@@ -1,7 +1,10 @@
 """/readyz: what decides, what is only told, and that it tells no secrets. /healthz is the gate's."""
 
 import itertools
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 
 from breedsite import health
+from breedsite.models import Worker
 
 COMBINATIONS = list(itertools.product([False, True], repeat=3))
 NOWHERE = "unix:///nowhere/valkey.sock"
@@ -44,6 +48,7 @@ def test_only_the_database_decides(client: Client, active_version, monkeypatch, 
         "ready": not database,
         "database": "unreachable" if database else "ok",
         "migrations": "unknown" if database else "ok",
+        "worker": "unknown" if database else "none alive",
         "model": "ok",
         "cache": "unreachable" if cache else "ok",
         "broker": "unreachable" if broker else "ok",
@@ -106,3 +111,58 @@ def test_it_looks_once_in_a_while_however_often_it_is_asked(client: Client, acti
 
 def test_it_may_be_read_only(client: Client):
     assert client.post("/readyz").status_code == 405
+
+
+def test_a_worker_is_told_and_does_not_decide(client: Client, active_version):
+    assert client.get("/readyz").json()["worker"] == "none alive"
+    Worker.objects.beat()
+    health.look.forget()
+    assert client.get("/readyz").json()["worker"] == "ok"
+
+
+def test_a_database_that_does_not_answer_is_asked_once_in_a_look(client: Client, active_version, monkeypatch):
+    asked = []
+
+    def away() -> None:
+        asked.append(1)
+        refuse()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "cursor", away)
+        assert client.get("/readyz").status_code == 503
+    assert len(asked) == 1
+
+
+def test_while_one_asks_the_others_hear_what_was_known():
+    answers = iter(["known", "new"])
+    begun, go_on = threading.Event(), threading.Event()
+
+    def ask() -> str:
+        answer = next(answers)
+        if answer == "new":
+            begun.set()
+            assert go_on.wait(10)
+        return answer
+
+    recent = health.Recent(ask, 0.0)
+    assert recent() == "known"
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(recent)
+        assert begun.wait(10)
+        assert [recent() for _ in range(50)] == ["known"] * 50
+        go_on.set()
+        assert asked.result(10) == "new"
+
+
+def test_the_first_answer_is_waited_for_and_asked_once():
+    asked = []
+
+    def ask() -> str:
+        asked.append(1)
+        time.sleep(0.1)
+        return "first"
+
+    recent = health.Recent(ask, 60.0)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: recent(), range(8))) == {"first"}
+    assert len(asked) == 1
