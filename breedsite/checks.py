@@ -8,6 +8,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from breedsite.profile import is_loopback
+
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs"}
 
 
@@ -37,6 +39,20 @@ def sqlite_lies_on_a_disk_of_this_machine(app_configs: Sequence[AppConfig] | Non
             f"The SQLite database lies on a network file system ({kind}), whose locks do not hold.",
             hint="Set DATA_DIR to a local disk, or DATABASE_URL to a PostgreSQL server.",
             id="breedsite.W001",
+        )
+    ]
+
+
+@register
+def plain_http_stays_on_this_machine(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if settings.PRODUCTION or is_loopback(settings.HOST):
+        return []
+    return [
+        Warning(
+            f"HOST is {settings.HOST}, so the network reaches this server, and over plain http: passwords and photos "
+            "can be read on the way.",
+            hint="Leave HOST unset, or put a proxy that speaks TLS before this server and set SITE_URL to its address.",
+            id="breedsite.W002",
         )
     ]
 

@@ -1,6 +1,7 @@
+import pytest
 from django.core.management import call_command
 
-from breedsite.checks import the_worker_has_a_process
+from breedsite.checks import plain_http_stays_on_this_machine, the_worker_has_a_process
 
 
 def test_a_clean_checkout_has_no_failing_system_check():
@@ -11,3 +12,22 @@ def test_a_worker_without_a_process_is_refused(settings):
     settings.WORKER_SLOTS = 0
     [problem] = the_worker_has_a_process(None)
     assert problem.id == "breedsite.E001" and "WORKER_SLOTS" in problem.msg and problem.hint
+
+
+@pytest.mark.parametrize(
+    ("host", "production", "said"),
+    [
+        ("0.0.0.0", False, True),
+        ("::", False, True),
+        ("192.0.2.7", False, True),
+        ("127.0.0.1", False, False),
+        ("::1", False, False),
+        ("localhost", False, False),
+        ("0.0.0.0", True, False),
+    ],
+)
+def test_plain_http_on_the_network_is_a_warning(settings, host: str, production: bool, said: bool):
+    settings.HOST, settings.PRODUCTION = host, production
+    found = plain_http_stays_on_this_machine(None)
+    assert [problem.id for problem in found] == ["breedsite.W002"] * said
+    assert all(host in problem.msg and "SITE_URL" in problem.hint for problem in found)
