@@ -20,6 +20,7 @@ from django.http import HttpRequest
 logger = logging.getLogger(__name__)
 
 STEPS = 10
+TIMEOUT_SECONDS = 0.25  # without an answer, after which Valkey counts as unreachable
 RETRY_SHARED_SECONDS = 5.0  # how long an unreachable Valkey is left alone
 UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
 WITH_PORT = re.compile(r"\[(?P<v6>.*)\](:\d*)?|(?P<v4>[\d.]+):\d*")  # as some proxies forward an address
@@ -92,7 +93,7 @@ class SharedCounts:
     """The sliding window in Valkey, one round trip a call."""
 
     def __init__(self, url: str) -> None:
-        self.client = redis.Redis.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
+        self.client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
         self.slide = self.client.register_script(SLIDE)
 
     def hit(self, key: str, rate: Rate) -> float:

@@ -51,24 +51,25 @@ def test_exactly_as_many_pass_as_the_rate_says(counts):
 
 
 def test_no_stretch_of_the_window_lets_more_through(counts):
-    """Hammered for three windows: any stretch as long as the window holds at most the rate, and most of it is used."""
+    """Hammered until three times the rate has passed: any stretch as long as the window holds at most the rate, and
+    nobody is told to wait for much longer than the window."""
     rate, window = Rate(40, 0.5), 0.5
-    passed = []
-    end = time.monotonic() + 3 * window
-    while time.monotonic() < end:
+    passed = []  # when each was asked for, and when it was answered: it was counted somewhere between the two
+    while len(passed) < 3 * rate.count:
         asked = time.monotonic()
-        if counts.hit("a", rate) == 0.0:
-            passed.append(asked)
+        wait = counts.hit("a", rate)
+        if wait == 0.0:
+            passed.append((asked, time.monotonic()))
+        assert wait <= window * (STEPS + 1) / STEPS + 0.001
         time.sleep(0.0005)
-    for first, last in zip(passed, passed[rate.count :], strict=False):
-        assert last - first >= window * 0.95  # two clocks are read
-    assert len(passed) >= 2 * rate.count
+    for (asked, _), (_, answered) in zip(passed, passed[rate.count :], strict=False):
+        assert answered - asked >= window * 0.95  # Valkey reads another clock
 
 
 def test_it_may_go_on_after_the_time_it_was_told(counts):
     rate = Rate(2, 0.3)
-    assert [counts.hit("a", rate) for _ in range(2)] == [0.0, 0.0]
-    wait = counts.hit("a", rate)
+    while (wait := counts.hit("a", rate)) == 0.0:  # more than twice, where the machine stands still meanwhile
+        pass
     assert 0 < wait <= rate.seconds * (STEPS + 1) / STEPS + 0.001
     time.sleep(wait + 0.005)
     assert counts.hit("a", rate) == 0.0
@@ -96,7 +97,8 @@ def test_without_the_cache_each_process_counts_for_itself_and_says_so_once(caplo
     assert len([record for record in caplog.records if "does not answer" in record.message]) == 1
 
 
-def test_when_the_cache_is_back_it_counts_again(caplog):
+def test_when_the_cache_is_back_it_counts_again(monkeypatch):
+    monkeypatch.setattr(rates, "RETRY_SHARED_SECONDS", 3600)
     counts = Counts("unix:///nowhere/valkey.sock")
     counts.hit("a", Rate(1, 60))
     counts.shared = SharedCounts(configured.CACHE_URL)
