@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,24 +61,29 @@ def wires(data: dict[str, str], request: pytest.FixtureRequest) -> Iterator[list
     """Clients of the processes."""
     SharedCounts(configured.CACHE_URL).client.flushdb()  # what other tests asked a moment ago counts as well
     environment = os.environ | data | getattr(request, "param", {})
-    processes = [serve(environment) for _ in range(PROCESSES)]
-    yield [wire_to(process) for process in processes]
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    assert [process.wait(15) for process in processes] == [0] * PROCESSES
+    with ExitStack() as stack:
+        processes = [stack.enter_context(served(environment)) for _ in range(PROCESSES)]
+        yield [wire_to(process) for process in processes]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(60) for process in processes] == [0] * PROCESSES
 
 
-def serve(environment: dict[str, str]) -> subprocess.Popen[str]:
-    """A web process; what it logs goes into a file of the data folder."""
-    with (Path(environment["DATA_DIR"]) / "web.log").open("a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "breedsite.server"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
+@contextmanager
+def served(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A web process, gone at the end; what it logs goes into a file of the data folder. It waits for its cache as long
+    as a busy machine may take, for until it counts for itself again its counts would be wrong."""
+    code = "from breedsite import rates, server; rates.TIMEOUT_SECONDS = 30.0; server.main()"
+    with (
+        (Path(environment["DATA_DIR"]) / "web.log").open("a") as log,
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wire_to(process: subprocess.Popen[str]) -> Wire:
@@ -85,7 +91,7 @@ def wire_to(process: subprocess.Popen[str]) -> Wire:
     return Wire(int(process.stdout.readline().rpartition(":")[2]))
 
 
-@pytest.mark.parametrize("wires", [{"PREDICT_RATE": "60/min"}], indirect=True)
+@pytest.mark.parametrize("wires", [{"PREDICT_RATE": "60/day"}], indirect=True)
 def test_processes_count_a_caller_together(wires: list[Wire], picture: bytes):
     """R30: whatever the caller writes into X-Forwarded-For."""
 
@@ -95,7 +101,7 @@ def test_processes_count_a_caller_together(wires: list[Wire], picture: bytes):
 
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(ask, range(300)))
-    assert set(statuses) == {200, 429} and 54 <= statuses.count(200) <= 66
+    assert set(statuses) == {200, 429} and statuses.count(200) == 60
 
 
 @pytest.mark.parametrize("wires", [{"PREDICT_RATE": "", "VERSION_POLL_SECONDS": "0.2"}], indirect=True)
@@ -123,9 +129,9 @@ def test_all_processes_follow_the_active_version_without_a_failed_or_mixed_answe
     try:
         for name in ("right", "left", "right", "left"):
             run("manage.py", "activateversion", f"{name}:1", **data)
-            end = time.monotonic() + 5
+            end = time.monotonic() + 60
             while {wire.photo(picture).json["version"]["name"] for wire in wires} != {name}:
-                assert time.monotonic() < end, "all processes have it within five seconds"
+                assert time.monotonic() < end, "not all processes have it"
                 time.sleep(0.05)
     finally:
         over.set()
@@ -144,18 +150,17 @@ def test_a_photo_leaves_no_trace(data: dict[str, str], make_picture: Callable[..
         image.save(out := io.BytesIO(), "JPEG", exif=exif)
     photo = out.getvalue() + mark.encode()
     marked = part("image", photo, file=f"{mark}.jpg")
-    process = serve(os.environ | data | {"PREDICT_RATE": ""})
-    wire = wire_to(process)
-    for path in ("/api/predictImage", "/"):
-        assert mark.encode() not in (answer := wire.form(marked, path=path)).body and answer.status == 200
-        assert wire.form(part("image", b"GIF89a" + photo, file=f"{mark}.gif"), path=path).status == 415
-    assert wire.photo(photo).status == 200
-    with socket.create_connection(("127.0.0.1", wire.port)) as connection:
-        head = b"POST /api/predictImage HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n\r\n"
-        connection.sendall(head + photo)
-        assert wire.photo(photo).status == 200, "and it goes on while this sender says no more"
-        process.kill()
-    process.wait(15)
+    with served(os.environ | data | {"PREDICT_RATE": ""}) as process:
+        wire = wire_to(process)
+        for path in ("/api/predictImage", "/"):
+            assert mark.encode() not in (answer := wire.form(marked, path=path)).body and answer.status == 200
+            assert wire.form(part("image", b"GIF89a" + photo, file=f"{mark}.gif"), path=path).status == 415
+        assert wire.photo(photo).status == 200
+        with socket.create_connection(("127.0.0.1", wire.port)) as connection:
+            head = b"POST /api/predictImage HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n\r\n"
+            connection.sendall(head + photo)
+            assert wire.photo(photo).status == 200, "and it goes on while this sender says no more"
+            process.kill()
     folder = Path(data["DATA_DIR"]).parent
     held = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     assert {"site.sqlite3", "web.log", "spec.json"} <= {file.name for file in held}
