@@ -298,7 +298,7 @@ def test_the_sweep_spares_what_is_known_and_what_is_young(place, settings):
 @pytest.mark.django_db(transaction=True)
 def test_killed_half_way_nothing_is_visible_and_the_next_attempt_ends_it(place, settings):
     """kill -9 of a process that imports; its lease runs out, and the row is imported anew."""
-    photos = write_photos(place / "photos", count=20)
+    photos = write_photos(place / "photos", count=100)
     after_photos(place, 20)
     dataset = begun(photos)
     code = (
@@ -331,7 +331,7 @@ def test_killed_half_way_nothing_is_visible_and_the_next_attempt_ends_it(place, 
     assert Dataset.objects.all().take_back(0) == 1
     tasks.import_datasets()
     row.refresh_from_db()
-    assert (row.status, row.attempt, Photo.objects.count()) == ("ready", 2, 40)
+    assert (row.status, row.attempt, Photo.objects.count()) == ("ready", 2, 200)
     assert left() == [row.folder]
 
 

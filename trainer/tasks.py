@@ -10,9 +10,9 @@ from trainer.models.supervising import claim, supervise
 
 @shared_task
 def import_datasets() -> None:
-    """Import what waits, the oldest first, until nothing does."""
-    while (dataset := Dataset.objects.claim_next()) is not None:
-        perform(dataset)
+    """Import what waits, the oldest first, until nothing does or this worker leaves."""
+    while not leaving() and (dataset := Dataset.objects.claim_next()) is not None:
+        perform(dataset, leaving=leaving)
 
 
 @shared_task

@@ -1,8 +1,8 @@
 """One import from its claim to its end: nothing of it is seen before the last moment, nothing is left of half a one.
 
 The photos are written into a folder of this attempt alone. At the end the folder gets its final name, and one
-transaction makes rows of the photos and the dataset ready; who lost the claim meanwhile changes nothing. What a killed
-process leaves is removed by `sweep`.
+transaction makes rows of the photos and the dataset ready; who lost the claim meanwhile changes nothing. Whose worker
+leaves gives the row back at once, and so has lost it. What a killed process leaves is removed by `leftovers.sweep`.
 """
 
 import copy
@@ -29,6 +29,7 @@ from trainer.ingest.store import Photo as Kept
 from trainer.ingest.store import Unreadable, keep
 from trainer.models import editing
 from trainer.models.dataset import Dataset, Photo
+from trainer.models.leftovers import UNFINISHED, own_folder, sweep
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ LOOK_SECONDS = 1.0  # between two looks whether somebody cancelled, and two note
 ROWS = 1000  # inserted at a time
 SEED, FRACTIONS = 1, (0.8, 0.1, 0.1)  # where nobody chose others
 FULL = "The disk is full: there is less room than the photos need. Make some, then import them again."
-ABANDONED_SECONDS = 24 * 3600.0  # an upload that no dataset waits for
+LEAVE_SECONDS = 0.5  # after which an import has heard that its worker leaves, at most
 
 
 class Ended(Exception):
@@ -57,14 +58,21 @@ class Progress:
         return self.elapsed_seconds / self.done * (self.total - self.done) if self.done else None
 
 
-def perform(dataset: Dataset, *, say: Callable[[Progress], None] = lambda progress: None) -> None:
-    """Import a dataset that was claimed. Its row tells the end: ready, refused, failed or cancelled."""
+def perform(
+    dataset: Dataset,
+    *,
+    say: Callable[[Progress], None] = lambda progress: None,
+    leaving: Callable[[], bool] = lambda: False,
+) -> None:
+    """Import a dataset that was claimed. Its row tells the end: ready, refused, failed or cancelled; or it waits again,
+    where this process was asked to go by `leaving`."""
     assert dataset.token is not None
-    folder = Path(settings.DATASETS_DIR) / f"{dataset.pk}-{dataset.token.hex[:12]}"
-    staging = folder.with_name(f"{folder.name}.tmp")
+    folder = Path(settings.DATASETS_DIR) / own_folder(dataset.pk, dataset.token)
+    staging = folder.with_name(folder.name + UNFINISHED)
     try:
-        with heart(dataset):
-            sweep()
+        with heart(dataset, leaving):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            sweep(Dataset.objects.all())
             if dataset.parent:
                 content, rows = editing.edited(dataset, dataset.parent, staging)
             else:
@@ -103,6 +111,7 @@ def examined(dataset: Dataset, staging: Path, say: Callable[[Progress], None]) -
     unreadable: list[Unreadable] = []
     began = looked = time.monotonic()
     total = len(layout.records)
+    reached = dataset.progress_done  # by the attempt before: who comes further has not died in vain
     alive(dataset, progress_done=0, progress_total=total)
     kept = keep(
         layout.records,
@@ -118,7 +127,7 @@ def examined(dataset: Dataset, staging: Path, say: Callable[[Progress], None]) -
             unreadable.append(one)
         if time.monotonic() - looked > LOOK_SECONDS:
             looked = time.monotonic()
-            alive(dataset, progress_done=done)
+            alive(dataset, progress_done=done, **({"deaths": 0} if done > reached else {}))
             say(Progress(done, total, looked - began))
     content = report.examine(
         layout, photos, unreadable, seed=options.get("seed", SEED), fractions=tuple(options.get("fractions", FRACTIONS))
@@ -218,15 +227,23 @@ def discard_upload(dataset: Dataset) -> None:
 
 
 @contextmanager
-def heart(dataset: Dataset) -> Iterator[None]:
-    """Beats from a thread of its own while photos are compared and stored, which takes minutes without a word."""
-    leaving = threading.Event()
+def heart(dataset: Dataset, leaving: Callable[[], bool]) -> Iterator[None]:
+    """Beats from a thread of its own while photos are compared and stored, which takes minutes without a word, and
+    gives the row back where the worker leaves in the middle of that."""
+    over = threading.Event()
     ours = copy.copy(dataset)
 
     def beat() -> None:
-        while not leaving.wait(settings.HEARTBEAT_SECONDS):
+        beaten = time.monotonic()
+        while not over.wait(min(LEAVE_SECONDS, settings.HEARTBEAT_SECONDS)):
             try:
-                ours.beat()
+                if leaving():
+                    if ours.give_back():
+                        log.info("%s waits in the queue again, for its worker leaves.", dataset)
+                    return
+                if time.monotonic() - beaten > settings.HEARTBEAT_SECONDS:
+                    beaten = time.monotonic()
+                    ours.beat()
             except DatabaseError as error:
                 log.warning("The heartbeat of %s was not written: %s", dataset, error)
             finally:
@@ -237,26 +254,5 @@ def heart(dataset: Dataset) -> Iterator[None]:
     try:
         yield
     finally:
-        leaving.set()
+        over.set()
         thread.join()
-
-
-def sweep() -> None:
-    """Remove what killed imports left: folders that no row names, uploads that no row waits for."""
-    datasets = Path(settings.DATASETS_DIR)
-    datasets.mkdir(parents=True, exist_ok=True)
-    found = list(datasets.iterdir())  # before the rows are read: an import has its row before its folder
-    known = set(Dataset.objects.exclude(folder="").values_list("folder", flat=True))
-    for pk, token in Dataset.objects.held().values_list("pk", "token"):
-        assert token is not None
-        known |= {f"{pk}-{token.hex[:12]}", f"{pk}-{token.hex[:12]}.tmp"}
-    for folder in found:
-        if folder.name not in known:
-            shutil.rmtree(folder, ignore_errors=True)
-            log.info("Removed %s, which an import left unfinished.", folder.name)
-    waiting = set(Dataset.objects.filter(status__in=Dataset.ACTIVE).values_list("source_path", flat=True))
-    uploads = Path(settings.UPLOADS_DIR)
-    for file in uploads.glob("*"):
-        if str(file) not in waiting and time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
-            file.unlink(missing_ok=True)
-            log.info("Removed %s, an upload that no dataset waits for.", file.name)

@@ -1,0 +1,57 @@
+"""What imports that were killed leave on the disk, found without asking them and removed."""
+
+import logging
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Max, Q
+
+from breedsite.jobs import JobQuerySet
+
+log = logging.getLogger(__name__)
+
+UNFINISHED = ".tmp"  # the end of the name of a folder that an import writes into
+ABANDONED_SECONDS = 24 * 3600.0  # an upload that no dataset waits for
+
+
+def own_folder(pk: int, token: UUID) -> str:
+    """The name that the photos of one attempt get at its end."""
+    return f"{pk}-{token.hex[:12]}"
+
+
+def sweep(datasets: JobQuerySet[Any], folders: str = "*") -> None:
+    """Remove the `folders` that no row of all `datasets` names, and the uploads that no row waits for."""
+    place = Path(settings.DATASETS_DIR)
+    found = list(place.glob(folders))  # before the rows are read: an import has its row before its folder
+    known = set()
+    rows = datasets.filter(Q(status__in=datasets.model.HELD) | ~Q(folder=""))  # in one query: a row may end meanwhile
+    for pk, token, folder in rows.values_list("pk", "token", "folder"):
+        known.add(folder)
+        if token is not None:
+            known |= {own_folder(pk, token), own_folder(pk, token) + UNFINISHED}
+    for unknown in found:
+        if unknown.name not in known:
+            shutil.rmtree(unknown, ignore_errors=True)
+            log.info("Removed %s, which an import left unfinished.", unknown.name)
+    sweep_uploads(datasets)
+
+
+def sweep_uploads(datasets: JobQuerySet[Any]) -> None:
+    """Remove the zips of datasets that have ended since these came, and old ones that became no dataset."""
+    files = list(Path(settings.UPLOADS_DIR).glob("*"))  # before the rows are read
+    rows = datasets.filter(source_path__in=[str(file) for file in files])
+    waiting = set(rows.filter(status__in=datasets.model.ACTIVE).values_list("source_path", flat=True))
+    ended = dict(rows.values_list("source_path").annotate(last=Max("finished_at")).order_by())
+    for file in files:
+        with suppress(OSError):  # it has just got its last name, or is somebody else's
+            came = file.stat().st_mtime
+            last = ended.get(str(file))
+            over = (last is not None and came < last.timestamp()) or time.time() - came > ABANDONED_SECONDS
+            if over and str(file) not in waiting:
+                file.unlink()
+                log.info("Removed %s, an upload that no dataset waits for.", file.name)
