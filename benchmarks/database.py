@@ -15,11 +15,13 @@ import random
 import sqlite3
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks.client import percentile
+from breedsite.tether import die_with
 
 TRAIL = [[step, 0.1 / (1 + step), 2.0 / (1 + step)] for step in range(50)]
 FORK = multiprocessing.get_context("fork")  # of a parent that has loaded Django and holds no connection
@@ -47,8 +49,9 @@ def prepare(folder: Path, runs: int) -> Path:
     return Path(settings.DATABASES["default"]["NAME"])
 
 
-def write(run: int, transactions: int, told: Any) -> None:
+def write(parent: int, run: int, transactions: int, told: Any) -> None:
     """Store so many epochs; `told` gets the seconds that each waited for its turn, and the failures."""
+    die_with(parent)
     from django.db import DatabaseError, connection, transaction
     from django.db.models import F, Max
     from django.utils import timezone
@@ -74,8 +77,9 @@ def write(run: int, transactions: int, told: Any) -> None:
     told.put((waits, failures))
 
 
-def read(file: Path, seconds: float, over: Any) -> None:
+def read(parent: int, file: Path, seconds: float, over: Any) -> None:
     """Read all metrics, slowly, until it is over."""
+    die_with(parent)
     with closing(sqlite3.connect(file)) as connection:
         while not over.is_set():
             cursor = connection.execute("SELECT * FROM trainer_epochmetric")
@@ -86,10 +90,15 @@ def read(file: Path, seconds: float, over: Any) -> None:
             over.wait(0.1)
 
 
+def child(do: Callable[..., None], *arguments: Any) -> Any:
+    """A process that does it, and does not outlive this one."""
+    return FORK.Process(target=do, args=(os.getpid(), *arguments), daemon=True)
+
+
 def crowd(file: Path, runs: list[int], *, transactions: int, reader_seconds: float) -> dict[str, Any]:
     over, told = FORK.Event(), FORK.Queue()
-    reader = FORK.Process(target=read, args=(file, reader_seconds, over))
-    writers = [FORK.Process(target=write, args=(run, transactions, told)) for run in runs]
+    reader = child(read, file, reader_seconds, over)
+    writers = [child(write, run, transactions, told) for run in runs]
     log = file.with_name(f"{file.name}-wal")
     largest = 0
     with closing(sqlite3.connect(file)) as idle:  # as the web process holds one
@@ -101,6 +110,8 @@ def crowd(file: Path, runs: list[int], *, transactions: int, reader_seconds: flo
         while len(said) < len(writers):
             if not told.empty():
                 said.append(told.get())
+            elif fallen := [process.exitcode for process in writers if process.exitcode]:
+                raise RuntimeError(f"A writer has ended with {fallen[0]}.")
             largest = max(largest, log.stat().st_size if log.exists() else 0)
             time.sleep(0.02)
         seconds = time.monotonic() - began
@@ -108,9 +119,8 @@ def crowd(file: Path, runs: list[int], *, transactions: int, reader_seconds: flo
             process.join()
         over.set()
         reader.join()
-        alone = FORK.Queue()
-        FORK.Process(target=write, args=(runs[0], 2, alone)).start()  # one writes the log back, one begins it anew
-        alone.get()
+        child(write, runs[0], 2, told).start()  # one writes the log back, one begins it anew
+        told.get(timeout=60)
         after = log.stat().st_size
     waits = [wait for some, _ in said for wait in some]
     return {
@@ -131,7 +141,7 @@ def kill(file: Path, runs: list[int], kills: int) -> dict[str, Any]:
     told = FORK.Queue()
 
     def start(run: int) -> Any:
-        process = FORK.Process(target=write, args=(run, 10**9, told))
+        process = child(write, run, 10**9, told)
         process.start()
         return process
 

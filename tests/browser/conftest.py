@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 from breedsite import jobs
 from classifier.models import ModelVersion
@@ -29,6 +29,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+expect.set_options(timeout=15_000)  # milliseconds; a machine on which others work takes more than the usual 5,000
 # Playwright runs an event loop in the test's thread, and Django's ORM would take the fixtures for asynchronous code.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
 
