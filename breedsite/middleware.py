@@ -51,12 +51,14 @@ def browser_rules(get_response: Answer) -> Answer:
 
 
 def login_brake(get_response: Answer) -> Answer:
-    """At most `LOGIN_RATE` sign-in attempts per address."""
+    """At most `LOGIN_RATE` sign-in attempts per address, on the admin's page and the site's together."""
 
-    login = functools.cache(lambda: reverse("admin:login"))  # the URLs are not there yet when middleware is made
+    @functools.cache
+    def forms() -> set[str]:  # the URLs are not there yet when middleware is made
+        return {reverse("admin:login"), reverse("login")}
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.method == "POST" and settings.LOGIN_RATE and request.path == login():
+        if request.method == "POST" and settings.LOGIN_RATE and request.path in forms():
             wait = rates.wait_seconds("login", settings.LOGIN_RATE, rates.client_address(request))
             if wait:
                 return problem_page(

@@ -1,4 +1,5 @@
 from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
 from breedsite import health
@@ -6,6 +7,8 @@ from breedsite import health
 urlpatterns = [
     path("", include("classifier.urls")),  # first: predictions are what is asked for most
     path("readyz", health.readyz, name="readyz"),
+    path("login/", LoginView.as_view(next_page="index"), name="login"),
+    path("logout/", LogoutView.as_view(next_page="index"), name="logout"),
     path("admin/", admin.site.urls),
 ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings
+from django.http import HttpRequest
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import PermissionDenied
@@ -41,9 +42,14 @@ class Session(SessionAuthentication):
             raise CsrfFailed from refusal
 
 
+def may_predict(request: HttpRequest | Request) -> bool:
+    """Whether whoever asks may ask at all."""
+    return settings.ALLOW_ANONYMOUS_PREDICT or bool(request.user and request.user.is_authenticated)
+
+
 class MayPredict(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return settings.ALLOW_ANONYMOUS_PREDICT or bool(request.user and request.user.is_authenticated)
+        return may_predict(request)
 
 
 class AlwaysJson(DefaultContentNegotiation):

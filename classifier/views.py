@@ -14,7 +14,8 @@ from rest_framework.request import Request
 
 from breedsite.errors import ProblemPage
 from classifier import examples
-from classifier.api import PredictImage, config, photo, predictor
+from classifier.api import PredictImage, config, may_predict, photo, predictor
+from classifier.guard import Limits
 from classifier.labels import chance, display_name, verdict
 from classifier.parsers import PhotoFormParser
 from classifier.predictor import Identity, Prediction
@@ -137,14 +138,27 @@ def address(request: HttpRequest) -> str:
     return settings.SITE_URL if settings.PRODUCTION else request.build_absolute_uri("/").rstrip("/")
 
 
+def limits_in_words(limits: Limits) -> dict[str, str]:
+    """What a photo may be."""
+    return {
+        "megabytes": f"{round(limits.max_bytes / 1024**2, 2):g}",
+        "megapixels": f"{limits.max_pixels / 1e6:g}",
+        "webp_megapixels": f"{min(limits.max_pixels, limits.max_webp_pixels) / 1e6:g}",
+        "min_side": f"{limits.min_side:,}",
+        "max_side": f"{limits.max_side:,}",
+        "max_aspect": f"{limits.max_aspect:g}",
+    }
+
+
 def page(request: HttpRequest, *, status: int = 200, **shown: Any) -> HttpResponse:
     """The whole page; `shown` has an `answer` or a `problem` where a photo was asked about."""
     resident = predictor().current
-    context: dict[str, Any] = {"card": None, "max_megabytes": f"{settings.MAX_IMAGE_BYTES / 1024**2:g}", **shown}
+    context: dict[str, Any] = {"card": None, "may_ask": may_predict(request), **shown}
     if resident:
         card = Card(resident.identity, resident.spec)
         context |= {
             "card": card,
+            "limits": limits_in_words(predictor().limits),
             "api_url": address(request) + reverse("predict"),
             "examples": list(example_pictures()),
             "page_data": {

@@ -72,6 +72,7 @@ def test_it_says_what_it_knows_and_what_it_takes(client: Client, active_version)
     assert response.status_code == 200
     assert "the likeliest of the 5 I know, from Beagle to Pug" in text(response)
     assert "JPEG, PNG or WebP, up to 10 MB" in text(response)
+    assert "50 megapixels (WebP 40), each side 32 to 16,000 pixels, one at most 20 times the other" in text(response)
 
 
 def test_it_says_how_often_the_version_is_right_and_what_it_is_not_for(client: Client, tmp_path, db, versions_dir):
@@ -268,7 +269,7 @@ def test_who_is_signed_in_sends_the_token_of_the_form(active_version):
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_user("ann"))
     assert ask(client, encode(smooth(1))).status_code == 403
-    [token] = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/").content.decode())
+    token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/").content.decode())[0]
     photo = SimpleUploadedFile("dog.jpg", encode(smooth(1)))
     assert client.post("/", {"image": photo, "csrfmiddlewaretoken": token}).status_code == 200
 

@@ -92,9 +92,38 @@ def test_who_is_signed_in_is_answered_as_well(site: Page, live_server, client, p
         [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}]
     )
     site.reload()
-    expect(site.locator("input[name=csrfmiddlewaretoken]")).to_have_count(1)
+    expect(site.locator("#ask input[name=csrfmiddlewaretoken]")).to_have_count(1)
     site.set_input_files("#photo", photo)
     expect(site.locator("#verdict")).to_be_visible()
+
+
+def test_an_account_without_staff_signs_in_asks_and_signs_out(site: Page, photo: Path, axe, settings, live_server):
+    settings.ALLOW_ANONYMOUS_PREDICT, settings.LOGIN_RATE = False, None
+    User.objects.create_user("ann", password="a long phrase of ann")
+    site.reload()
+    site.set_input_files("#photo", photo)
+    expect(site.locator("#problem")).to_contain_text("Sign in to use this.")
+    axe(site)
+    site.locator("#problem").get_by_role("link", name="Sign in").click()
+    site.get_by_label("Username").fill("ann")
+    site.get_by_label("Password").fill("no phrase of hers")
+    site.get_by_role("button", name="Sign in").click()
+    expect(site.get_by_role("alert")).to_contain_text("enter a correct username and password")
+    for scheme, width in LOOKS:
+        site.emulate_media(color_scheme=scheme)
+        site.set_viewport_size({"width": width, "height": 844})
+        axe(site)
+        assert site.evaluate("document.documentElement.scrollWidth") <= width
+    site.get_by_label("Username").fill("ann")
+    site.get_by_label("Password").fill("a long phrase of ann")
+    site.get_by_role("button", name="Sign in").click()
+    expect(site).to_have_url(f"{live_server.url}/")
+    site.set_input_files("#photo", photo)
+    expect(site.locator("#verdict")).to_be_visible()
+    axe(site)
+    assert site.evaluate("document.documentElement.scrollWidth") <= 390
+    site.get_by_role("button", name="Sign out").click()
+    expect(site.get_by_role("navigation").get_by_role("link", name="Sign in")).to_be_visible()
 
 
 def test_it_works_without_scripts(without_script: Page, active_version, photo: Path, settings):

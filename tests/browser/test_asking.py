@@ -183,7 +183,7 @@ def test_a_refusal_is_the_server_s_sentence(site: Page, tmp_path: Path):
     file.write_bytes(b"GIF89a" + bytes(100))
     with site.expect_response(API) as reply:
         choose(site, file)
-    expect(site.locator("#problem")).to_have_text(reply.value.json()["detail"])
+    expect(site.locator("#problem [data-part='sentence']")).to_have_text(reply.value.json()["detail"])
     expect(site.locator("#verdict")).to_have_count(0)
 
 
@@ -227,14 +227,14 @@ def test_it_does_not_wait_for_longer_than_a_person_would(site: Page, photo: Path
     refusal = "Come back in an hour."
     site.route(API, lambda route: problem(route, 429, "rate_limited", refusal, **{"retry-after": "3600"}))
     choose(site, photo)
-    expect(site.locator("#problem")).to_have_text(refusal)
+    expect(site.locator("#problem [data-part='sentence']")).to_have_text(refusal)
 
 
 def test_what_will_not_pass_is_said_at_once(site: Page, photo: Path):
     refusal = "No version answers yet."
     site.route(API, lambda route: problem(route, 503, "no_active_model", refusal, **{"retry-after": "2"}))
     choose(site, photo)
-    expect(site.locator("#problem")).to_have_text(refusal)
+    expect(site.locator("#problem [data-part='sentence']")).to_have_text(refusal)
 
 
 def test_a_lost_connection_is_said(site: Page, photo: Path, complaints: list[str]):
