@@ -1,10 +1,12 @@
 // The page: choose, drop, paste, photograph or click an example; then wait, and see the answer or a sentence.
 import { prepare } from "./photo.js";
-import { predict } from "./predict.js";
+import { pause, predict } from "./predict.js";
 import { Problem } from "./problem.js";
 import { show } from "./result.js";
 
 const SLOW = 400; // milliseconds of upload after which a bar is worth showing
+const LOOKS = 6; // for the page of the version that answered: another process may still have the one before
+const BETWEEN_LOOKS = 500; // milliseconds
 
 const stage = document.getElementById("stage");
 const form = document.getElementById("ask");
@@ -34,10 +36,9 @@ async function ask(file, remark = "") {
     const { photo, note } = await prepare(file, page.max_bytes);
     signal.throwIfAborted();
     const body = await predict(photo, { url: page.predict_url, token: token(), signal, onUpload: upload(), onWait });
-    if (body.version.digest !== page.digest) await refreshPage(signal);
-    signal.throwIfAborted();
+    const names = await labelsOf(body.version.digest, signal);
     enter("done", body.message);
-    show(document.getElementById("result"), { body, names: page.labels, photo: preview, notes: [remark, note] });
+    show(document.getElementById("result"), { body, names, photo: preview, notes: [remark, note] });
   } catch (error) {
     if (signal.aborted) return;
     fail(error);
@@ -62,6 +63,7 @@ function fail(error) {
   enter("failed");
   const sentence = error instanceof Problem ? error.message : "Something went wrong on this page. Reload it and try again.";
   problem.querySelector("[data-part='sentence']").textContent = sentence;
+  problem.querySelector("[data-part='sign-in']").hidden = error.code !== "auth_required";
   problem.focus({ preventScroll: true });
   problem.scrollIntoView({ block: "nearest" });
   if (!(error instanceof Problem)) throw error;
@@ -97,15 +99,30 @@ function showPhoto(file) {
   image.src = preview;
 }
 
+/** What a page says of its version; null for one on which none answers. */
 function readPage(document) {
-  return JSON.parse(document.getElementById("page-data").textContent);
+  return JSON.parse(document.getElementById("page-data")?.textContent ?? "null");
 }
 
-async function refreshPage(signal) {
+/** The labels of the version that answered; null where no page of it can be had. */
+async function labelsOf(digest, signal) {
+  for (let look = 1; page.digest !== digest && look <= LOOKS; look += 1) {
+    if (look > 1) await pause(BETWEEN_LOOKS, signal);
+    await refreshPage(digest, signal);
+  }
+  signal.throwIfAborted();
+  return page.digest === digest ? page.labels : null;
+}
+
+async function refreshPage(digest, signal) {
   // Another version answers than the one this page was made for: its labels come with a fresh copy of the page.
-  const reply = await fetch(location.pathname, { signal });
+  const reply = await fetch(location.pathname, { signal, cache: "no-store" }).catch(() => null);
+  signal.throwIfAborted();
+  if (!reply?.ok) return;
   const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
-  page = readPage(fresh);
+  const found = readPage(fresh);
+  if (found?.digest !== digest) return;
+  page = found;
   document.querySelector(".card").replaceWith(fresh.querySelector(".card"));
 }
 

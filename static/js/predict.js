@@ -19,7 +19,7 @@ export async function predict(photo, { url, token, signal, onUpload, onWait }) {
     const reply = await post(photo, { url, token, signal, onUpload });
     if (reply.status === 200) return reply.body;
     const { code, detail } = reply.body;
-    if (!PASSING.has(code) || attempt === TRIES || reply.wait > LONGEST_WAIT) throw new Problem(detail);
+    if (!PASSING.has(code) || attempt === TRIES || reply.wait > LONGEST_WAIT) throw new Problem(detail, code);
     for (let left = reply.wait; left > 0; left -= 1) {
       onWait(PASSING.get(code), left);
       await pause(1000, signal);
@@ -64,7 +64,8 @@ function read(request) {
   }
 }
 
-function pause(milliseconds, signal) {
+/** Resolves after so long; rejects with the signal's AbortError. */
+export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);

@@ -3,11 +3,14 @@ import { copy } from "./copy.js";
 
 const GROWTH = 700; // milliseconds
 
-/** Replaces what `slot` shows. `names` is [{label, name}] in label order; `notes` go beside the server's. */
+/**
+ * Replaces what `slot` shows. `names` is [{label, name}] in label order, or null where they are not known: then only the
+ * best are listed. `notes` go beside the server's.
+ */
 export function show(slot, { body, names, photo, notes }) {
   const blank = document.getElementById("result-template").content.cloneNode(true);
   const part = (name) => blank.querySelector(`[data-part="${name}"]`);
-  const named = new Map(names.map(({ label, name }) => [label, name]));
+  const named = new Map((names ?? []).map(({ label, name }) => [label, name]));
 
   blank.querySelector(".result").classList.toggle("unsure", !body.sure);
   part("photo").src = photo;
@@ -26,7 +29,8 @@ export function show(slot, { body, names, photo, notes }) {
     return { row, probability };
   });
 
-  const all = names.map(({ name }, index) => ({ name, probability: body.results[0][index] }));
+  blank.querySelector(".all").hidden = !names;
+  const all = (names ?? []).map(({ name }, index) => ({ name, probability: body.results[0][index] }));
   all.sort((one, other) => other.probability - one.probability);
   const rows = fill(part("all"), all, (row, { name, probability }) => {
     row.querySelector(".name").textContent = name;

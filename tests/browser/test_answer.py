@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.artifacts import make_spec
 
@@ -84,6 +84,36 @@ def test_an_answer_of_another_version_is_shown_in_its_own_labels(site: Page, pho
     expect(site.locator(".bars li")).to_have_count(3)
     expect(site.locator(".card")).to_contain_text(version.digest[:12])
     expect(site.locator(".card")).to_contain_text("Nobody has measured this version.")
+
+
+@pytest.mark.parametrize("stale", [2, 99])
+def test_names_come_from_a_page_of_the_version_that_answered_or_not_at_all(
+    site: Page, photo: Path, activate, live_server, stale: int
+):
+    """While a version is swapped the page may come from a process that still has the one before."""
+    old = site.request.get(f"{live_server.url}/").text()
+    before = site.locator(".card code").inner_text()
+    fetched = []
+
+    def page(route: Route) -> None:
+        fetched.append(route)
+        route.fulfill(body=old, content_type="text/html") if len(fetched) <= stale else route.continue_()
+
+    site.route(f"{live_server.url}/", page)
+    version = activate(seed=1, labels=("ant", "bee", "cat"), quality=None)
+    with site.expect_response(API) as reply:
+        site.set_input_files("#photo", photo)
+    expect(site.locator(".bars li")).to_have_count(3)
+    names = site.locator(".bars .name").all_inner_texts()
+    best = [row["label"] for row in reply.value.json()["top"]]
+    if stale == 2:
+        assert names == [label.capitalize() for label in best] and len(fetched) == 3
+        expect(site.get_by_text("All 3", exact=True)).to_be_visible()
+        expect(site.locator(".card code")).to_have_text(version.digest[:12])
+    else:
+        assert names == best
+        expect(site.locator(".all")).to_be_hidden()
+        expect(site.locator(".card code")).to_have_text(before)
 
 
 def test_hostile_labels_stay_text(site: Page, photo: Path, activate):

@@ -1,4 +1,4 @@
-"""Pictures that are something else as well, shown again by the site (R13)."""
+"""Pictures that are something else as well, shown again by the site."""
 
 from pathlib import Path
 
