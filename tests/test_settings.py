@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -53,6 +54,24 @@ def test_the_readme_draws_the_folders_that_exist():
     assert folders <= drawn
     missing = [name for name in drawn if not any(f"/{name}/" in f"/{path}" for path in tracked)]
     assert missing == []
+
+
+def drawn_files() -> Iterator[str]:
+    """What README draws within a folder: files, and folders with their slash."""
+    above = ""
+    for line in section("How it is laid out").split("```")[1].strip().splitlines():
+        names = re.split(r"\s{2,}", line.strip())[0].split()
+        if line.startswith(" "):
+            yield from (above + name for name in names)
+        else:
+            [above] = names
+
+
+def test_the_readme_draws_files_that_exist():
+    drawn = list(drawn_files())
+    assert {"classifier/guard.py", "classifier/engines/"} <= set(drawn)
+    there = {path for path in drawn if (ROOT / path).exists() and (ROOT / path).is_dir() == path.endswith("/")}
+    assert set(drawn) - there == set()
 
 
 @pytest.mark.parametrize(
