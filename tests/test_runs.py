@@ -1,6 +1,7 @@
 """TrainingRun: its verbs, seen from people and from the process that holds it. No network is trained here."""
 
 import types
+from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -82,7 +83,7 @@ def test_an_epoch_is_stored_once_whoever_tells_it_again():
 def test_who_lost_the_run_stores_no_epoch():
     make_run()
     late = claim()
-    TrainingRun.objects.filter(pk=late.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(hours=1))
+    TrainingRun.objects.filter(pk=late.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
     TrainingRun.objects.all().take_back(60)
     assert not late.record(EPOCH)
     assert not EpochMetric.objects.exists()
