@@ -4,6 +4,7 @@ import html
 import itertools
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_fifty_restarts_change_no_end(run, settings):
     settings.VERSIONS_DIR.mkdir(exist_ok=True)
     dataset = run.dataset
     ends = (Status.FINISHED, Status.FAILED, Status.STOPPED)
-    long_ago = timezone.now() - timezone.timedelta(hours=2)
+    long_ago = timezone.now() - timedelta(hours=2)
     rows = {status: make_run(dataset) for status in Status if status not in ends}
     for status, one in rows.items():
         held = {"device": "cpu", "heartbeat_at": long_ago, "token": None}
