@@ -1,4 +1,4 @@
-"""A process that waits at a named place until the test has done what it came for, and so can be met there for certain.
+"""A process that waits at a named place, or is slow from there on, until the test has done what it came for.
 
 Each function writes a `sitecustomize.py` into a folder, which the process to wait needs in its PYTHONPATH.
 """
@@ -19,14 +19,14 @@ def after_event(folder: Path, event: str) -> None:
 
 
 def after_photos(folder: Path, count: int) -> Path:
-    """An import that has written so many photos waits for as long as the file that is returned exists."""
+    """An import that has written so many photos takes a second for each further one while the returned file exists."""
     barrier = folder / "barrier"
     barrier.touch()
     (folder / "sitecustomize.py").write_text(
         "import pathlib, time\n"
         "written, whole = [], pathlib.Path.write_bytes\n"
         "def write_bytes(self, data):\n"
-        f"    while len(written) >= {count} and pathlib.Path({str(barrier)!r}).exists(): time.sleep(0.05)\n"
+        f"    if len(written) >= {count} and pathlib.Path({str(barrier)!r}).exists(): time.sleep(1)\n"
         "    written.append(self)\n"
         "    return whole(self, data)\n"
         "pathlib.Path.write_bytes = write_bytes\n"
