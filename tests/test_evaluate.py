@@ -96,6 +96,11 @@ def test_a_label_that_is_never_answered_has_no_precision():
     assert found.precision("a", found.answered()) == rate(1, 2)
 
 
+def test_logits_that_are_no_number_answer_nothing():
+    logits = np.array([[np.nan, np.nan], [0.0, np.nan], [1.0, 0.0]], np.float32)
+    assert top(logits, np.array([0, 0, 0]), 1) == rate(1, 3)
+
+
 def test_the_bands_say_how_often_about_so_much_is_right():
     confidence = np.array([0.81, 0.84, 0.76, 0.96, 0.44])
     right = np.array([True, False, True, True, False])

@@ -1,6 +1,8 @@
 """What a fit adds to the loop: validation, patience, weights of the labels."""
 
 import dataclasses
+import json
+import math
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from classifier.networks import catalogue
 from classifier.preprocess import Preprocessing
 from tests.photos import make_records
 from trainer import dataset
+from trainer import fit as fitting
 from trainer.fit import Fit
 from trainer.recipe import Recipe
 
@@ -46,3 +49,23 @@ def test_labels_weigh_by_their_photos_where_the_recipe_says_so(parts, tmp_path):
     assert fit(parts, RECIPE, tmp_path).training.label_weights is None
     weighted = fit(parts, dataclasses.replace(RECIPE, balance="weights"), tmp_path / "b").training
     assert weighted.label_weights.tolist() == [1, 1, 1]  # 8 photos of each
+
+
+@pytest.mark.parametrize("faulty", [{1}, {2}, {1, 2, 3}])
+def test_an_epoch_whose_loss_is_not_finite_is_told_as_null_and_never_the_best(parts, tmp_path, monkeypatch, faulty):
+    """R19."""
+    losses = iter([math.nan if number in faulty else 1.0 / number for number in (1, 2, 3)])
+    monkeypatch.setattr(fitting, "loss_of", lambda logits, answers: next(losses))
+    one = fit(parts, dataclasses.replace(RECIPE, epochs=3), tmp_path)
+    list(one.epochs())
+    told = [figures["validation_loss"] for figures in one.history]
+    assert told == [None if number in faulty else 1.0 / number for number in (1, 2, 3)]
+    json.dumps(one.history, allow_nan=False)
+    assert one.best.get("epoch") == (None if len(faulty) == 3 else 3)
+
+
+def test_a_best_epoch_that_an_earlier_release_took_for_it_without_a_loss_gives_way(parts, tmp_path):
+    one = fit(parts, dataclasses.replace(RECIPE, epochs=1), tmp_path)
+    one.best = {"epoch": 0, "loss": math.nan, "weights": {}}
+    list(one.epochs())
+    assert one.best["epoch"] == 1

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
@@ -83,7 +84,7 @@ def test_a_stop_while_nobody_trains_gives_a_candidate_of_the_best(supervisor: st
             supervise(claim(), say=Witness().at("epoch", lambda: None).at("step", die))
         if supervisor == "was killed after it":
             stop(run)
-        TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timezone.timedelta(hours=1))
+        TrainingRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
         TrainingRun.objects.all().take_back(60)
     if supervisor != "was killed after it":
         stop(run)

@@ -57,11 +57,13 @@ def loss_of(logits: np.ndarray, answers: np.ndarray) -> float:
 
 
 def top(logits: np.ndarray, answers: np.ndarray, k: int) -> Rate:
-    """How often the right label is among the k best; of equal logits the earlier label counts as better."""
+    """How often the right label is among the k best; of equal logits the earlier label counts as better, and where
+    one is NaN nothing was answered."""
     own = logits[np.arange(len(answers)), answers][:, None]
     earlier = np.arange(logits.shape[1])[None, :] < answers[:, None]
     better = (logits > own) | ((logits == own) & earlier)
-    return rate(int((better.sum(axis=1) < k).sum()), len(answers))
+    told = ~np.isnan(logits).any(axis=1)
+    return rate(int(((better.sum(axis=1) < k) & told).sum()), len(answers))
 
 
 def quality(logits: np.ndarray, answers: np.ndarray, labels: Sequence[str], *, split: str) -> Quality:

@@ -1,8 +1,11 @@
 """What a training tells of itself: its steps, its epochs, and the sums in between."""
 
 import dataclasses
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +16,11 @@ class Sums:
     """What the steps of the epoch under way have brought so far."""
 
     steps: int = 0
-    loss: float = 0.0  # times photos
-    right: int = 0
-    seen: int = 0  # photos
+    loss: float = 0.0  # times photos learnt from
+    right: int = 0  # of those
+    learnt: int = 0  # photos of the steps that were not skipped
+    seen: int = 0  # photos of all steps
     skipped: int = 0  # steps whose gradient was not finite
-    skipped_in_a_row: int = 0
     seconds: float = 0.0
     trail: list[list[float]] = dataclasses.field(default_factory=list)  # [step, learning rate, loss] of some steps
 
@@ -34,7 +37,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training photos brought. Accuracy is on augmented photos, by the moving weights."""
+    """What one pass over the training photos brought. Loss and accuracy are means over the photos of the steps that
+    were not skipped (NaN where all were); accuracy is on augmented photos, by the moving weights."""
 
     number: int  # 1, 2, ...
     loss: float
@@ -44,6 +48,11 @@ class Epoch:
     seconds: float
     images_per_second: float
     trail: list[list[float]]  # [step, learning rate, loss] of some steps
+
+
+def finite(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for JSON, which knows neither infinities nor NaN: they become null."""
+    return {name: None if isinstance(one, float) and not math.isfinite(one) else one for name, one in facts.items()}
 
 
 class Unread:

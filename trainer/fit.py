@@ -7,6 +7,7 @@ test photos are not touched here.
 import copy
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from trainer.data import batch_count
 from trainer.dataset import Dataset
 from trainer.evaluate import logits_of, loss_of, top, torch_forward
 from trainer.features import Computing
+from trainer.figures import finite
 from trainer.gpu import settle
 from trainer.ground import ground
 from trainer.loop import CPU, Epoch, Step, Training, progress
@@ -46,13 +48,12 @@ class Measured:
     validation_top1: Rate
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the trail is kept apart."""
+        """Plain JSON values, null for what is not finite; the trail is kept apart."""
         figures = dataclasses.asdict(self.epoch)
         del figures["trail"]
-        return figures | {
-            "validation_loss": self.validation_loss,
-            "validation_top1": self.validation_top1.value,
-        }
+        return finite(
+            figures | {"validation_loss": self.validation_loss, "validation_top1": self.validation_top1.value}
+        )
 
 
 class Fit:
@@ -92,7 +93,7 @@ class Fit:
         )
         self.history: list[dict[str, Any]] = []
         self.trails: list[list[list[float]]] = []  # of the epochs of the history
-        self.best: dict[str, Any] = {}  # epoch, loss, weights
+        self.best: dict[str, Any] = {}  # epoch, loss, weights; empty until an epoch is finite
         self.filling_seconds = 0.0
         state = checkpoint.latest(*earlier, work)
         if state is not None:
@@ -129,9 +130,11 @@ class Fit:
             measured = Measured(one, loss_of(logits, answers), top(logits, answers, 1))
             self.history.append(measured.as_dict())
             self.trails.append(one.trail)
-            if not self.best or measured.validation_loss < self.best["loss"]:
+            loss = measured.validation_loss
+            # Earlier releases may have kept a NaN, which is no smaller than anything.
+            if math.isfinite(loss) and not loss >= self.best.get("loss", math.inf):
                 weights = self.ground.named({name: copy.deepcopy(one.cpu()) for name, one in net.state_dict().items()})
-                self.best = {"epoch": one.number, "loss": measured.validation_loss, "weights": weights}
+                self.best = {"epoch": one.number, "loss": loss, "weights": weights}
             self.save()
             yield measured
             if self.out_of_patience():

@@ -85,6 +85,7 @@ class Training:
         self.optimizer = optimize.optimizer(net, recipe, head=head)
         self.steps = 0
         self.epochs_done = 0
+        self.skipped_in_a_row = 0  # steps, across epochs
         self.sums = Sums()
         self.steps_per_epoch = steps_per_epoch
         self.all_steps = steps_per_epoch * recipe.epochs
@@ -175,6 +176,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "epochs_done": self.epochs_done,
+            "skipped_in_a_row": self.skipped_in_a_row,
             "sums": dataclasses.asdict(self.sums),
         }
 
@@ -188,7 +190,10 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps = state["steps"]
         self.epochs_done = state["epochs_done"]
-        self.sums = Sums(**state["sums"])
+        sums = {"learnt": state["sums"]["seen"]} | state["sums"]
+        counted = {"skipped_in_a_row": sums.pop("skipped_in_a_row", 0)} | state  # the sums of earlier releases held it
+        self.skipped_in_a_row = counted["skipped_in_a_row"]
+        self.sums = Sums(**sums)
 
     @property
     def learning_rate(self) -> float:
@@ -208,18 +213,18 @@ class Training:
         were skipped."""
         sums = self.sums
         sums.steps += 1
-        sums.right += right
         sums.seen += seen
         sums.seconds += seconds
         if math.isfinite(loss):
-            sums.loss, sums.skipped_in_a_row = sums.loss + loss * seen, 0
+            sums.loss, sums.right, sums.learnt = sums.loss + loss * seen, sums.right + right, sums.learnt + seen
+            self.skipped_in_a_row = 0
         else:
-            sums.skipped, sums.skipped_in_a_row = sums.skipped + 1, sums.skipped_in_a_row + 1
+            sums.skipped, self.skipped_in_a_row = sums.skipped + 1, self.skipped_in_a_row + 1
         rate = self.learning_rate if rate is None else rate
         if math.isfinite(loss) and sums.steps % -(-self.steps_per_epoch // TRAIL) == 0:
             sums.trail.append([sums.steps, rate, loss])
         many = sums.skipped > max(2, MAX_NONFINITE * self.steps_per_epoch)
-        if many or sums.skipped_in_a_row == MAX_NONFINITE_IN_A_ROW:
+        if many or self.skipped_in_a_row == MAX_NONFINITE_IN_A_ROW:
             raise Diverged(
                 f"The loss became NaN at epoch {self.epochs_done + 1}, step {sums.steps} (learning rate {rate:g}): "
                 "try a smaller learning rate."
@@ -232,8 +237,8 @@ class Training:
         self.epochs_done += 1
         return Epoch(
             number=self.epochs_done,
-            loss=sums.loss / max(sums.seen, 1),
-            accuracy=sums.right / max(sums.seen, 1),
+            loss=sums.loss / sums.learnt if sums.learnt else math.nan,
+            accuracy=sums.right / sums.learnt if sums.learnt else math.nan,
             learning_rate=self.learning_rate,
             skipped_steps=sums.skipped,
             seconds=sums.seconds,

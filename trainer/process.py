@@ -146,13 +146,15 @@ def run(job: Job, teller: Teller) -> None:
         return
     if job.only_publish:
         state = checkpoint.latest(*earlier, work)
-        assert state is not None and state["best"], "who asks for the best epoch knows that there is one"
+        assert state is not None, "who asks for the best epoch knows that there is one"
         best, history, filling_seconds = state["best"], state["history"], state.get("filling_seconds", 0.0)
     else:
         fit = Fit(net, data, recipe, recipe.preprocessing(), work=work, earlier=earlier, cache=cache, device=device)
         crash.here("after_resume")
         train(fit, job, teller)
         best, history, filling_seconds = fit.best, fit.history, fit.filling_seconds
+    if not best:
+        raise Diverged("The loss on the validation photos was finite in no epoch: try a smaller learning rate.")
     net.to(device)
     net.load_state_dict(net.state_dict() | best["weights"])  # those of the head alone where nothing else learnt
     crash.here("before_publish")

@@ -1,11 +1,12 @@
 """How a training process tells what happens, and hears that it should leave."""
 
 import json
-import math
 import sys
 import time
 from types import FrameType
 from typing import Any
+
+from trainer.figures import finite
 
 EVENT_SECONDS = 0.5  # between two of the many that are told only now and then
 LEFT = 75  # exit code that asks to be started again (EX_TEMPFAIL)
@@ -22,10 +23,7 @@ class Teller:
 
     def tell(self, event: str, **facts: Any) -> None:
         """One line; infinities and NaN, which are no JSON, become null."""
-        finite = {
-            name: None if isinstance(one, float) and not math.isfinite(one) else one for name, one in facts.items()
-        }
-        sys.stdout.write(json.dumps({"event": event, **finite}, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps({"event": event, **finite(facts)}, allow_nan=False) + "\n")
         sys.stdout.flush()
 
     def due(self, *, at_once: bool = False) -> bool:

@@ -18,7 +18,8 @@ class Command(Foreground):
         if event["event"] == "epoch":
             self.erase()
             self.stdout.write(
-                f"epoch {event['number']}: loss {event['loss']:.4f}, validation loss {event['validation_loss']:.4f}, "
+                f"epoch {event['number']}: loss {figure(event['loss'])}, "
+                f"validation loss {figure(event['validation_loss'])}, "
                 f"top-1 {event['validation_top1']:.4f}, {event['images_per_second']:.0f} images/s"
             )
         elif event["event"] == "step":
@@ -39,3 +40,8 @@ class Command(Foreground):
             measured = f": top-1 {top1.value:.4f} ({top1.low:.4f} to {top1.high:.4f}) on {quality.n} test photos"
         self.stdout.write(f"{run} is {run.status}; version {run.version} is a candidate{measured}.")
         self.stdout.write(f"It lies in {Path(run.version.path)}")
+
+
+def figure(value: float | None) -> str:
+    """Null stands for what was not finite."""
+    return "not finite" if value is None else f"{value:.4f}"
