@@ -3,6 +3,8 @@ import torch
 from torch import nn
 
 from classifier.networks import catalogue, parts
+from trainer.loop import Training
+from trainer.recipe import Recipe
 
 
 def create(name: str, head: dict | None = None) -> nn.Module:
@@ -81,3 +83,22 @@ def test_frozen_statistics_stand_still_while_the_rest_trains():
     moved = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
     assert {name.split(".")[1] for name in moved} == {"5"}
     assert any("running_mean" in name for name in moved)
+
+
+@pytest.mark.parametrize("name", ["timm-mobilenetv3_small_050", "timm-efficientnet_b0"])
+def test_norms_that_hold_further_layers_stand_still_too(name: str):
+    """As timm's, of which each holds its activation: a step moves the statistics of the last block alone."""
+    torch.manual_seed(0)
+    net = catalogue.create({"name": name, "head": {"kind": "linear"}}, label_count=3)
+    recipe = Recipe(
+        architecture=name, image_size=32, trainable="last blocks", last_blocks=2, batch_norm="trained", average=0
+    )
+    training = Training(net, recipe, head=parts.head(net), steps_per_epoch=1)
+    training.train_mode()
+    learns = {name.rpartition(".")[0] for name, parameter in net.named_parameters() if parameter.requires_grad}
+    before = {name: tensor.clone() for name, tensor in net.named_buffers() if "running" in name}
+    training.step(torch.rand(4, 3, 32, 32), torch.eye(3)[torch.arange(4) % 3])
+    moved = {
+        name.rpartition(".")[0] for name, one in net.named_buffers() if not torch.equal(one, before.get(name, one))
+    }
+    assert moved and moved <= learns and len(before) > 2 * len(moved)

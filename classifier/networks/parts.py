@@ -101,8 +101,8 @@ def blocks(net: nn.Module) -> list[list[str]]:
 def freeze(net: nn.Module, trainable: Trainable, *, last_blocks: int = 1) -> list[nn.Module]:
     """Let only the head learn, or it and the last blocks with all that lies between, or everything.
 
-    Returns the frozen modules: kept in evaluation mode (`.eval()`) while the rest trains, their batch-norm statistics
-    stand still as well.
+    Returns the frozen modules, those that neither learn nor hold what learns: kept in evaluation mode (`.eval()`) while
+    the rest trains, their batch-norm statistics stand still as well.
     """
     if trainable == "all":
         return []
@@ -114,7 +114,7 @@ def freeze(net: nn.Module, trainable: Trainable, *, last_blocks: int = 1) -> lis
     return [
         part
         for name, part in net.named_modules()
-        if next(part.children(), None) is None and not _within(name, learning)
+        if not _within(name, learning) and not any(not name or _within(one, [name]) for one in learning)
     ]
 
 
