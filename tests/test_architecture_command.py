@@ -3,6 +3,8 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 
+from tests.squares import make_dataset
+
 
 def test_it_writes_each_layer_and_the_sums(capsys, settings):
     settings.WEIGHTS_DIR = None
@@ -36,6 +38,18 @@ def test_it_counts_what_learns_and_says_where_the_weights_are(capsys, settings, 
     (tmp_path / "squeezenet1_1.safetensors").touch()
     call_command(*arguments)
     assert capsys.readouterr().out.endswith(f"Pretrained weights: {tmp_path}/squeezenet1_1.safetensors\n")
+
+
+@pytest.mark.django_db
+def test_it_counts_the_labels_of_a_dataset(capsys, settings, tmp_path):
+    settings.DATASETS_DIR = tmp_path
+    make_dataset()
+    call_command("architecture", "resnet9", "--dataset", "squares", "--size", "32")
+    assert "; 3 labels, 32x32 pixels." in capsys.readouterr().out
+    with pytest.raises(CommandError, match=r"There is no dataset 'cubes'\. Ready: squares:1\."):
+        call_command("architecture", "resnet9", "--dataset", "cubes")
+    with pytest.raises(CommandError, match="not allowed with"):
+        call_command("architecture", "resnet9", "--dataset", "squares", "--labels", "4")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from contextlib import closing
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
@@ -187,6 +188,13 @@ def test_the_first_view_is_what_validation_sees_and_the_others_are_changed_from_
     assert not np.allclose(see(changed, "b" * 64, 2)[2], one[2])
     assert not np.allclose(see(changed.changed(seed=2), "a" * 64, 2)[2], one[2])
     assert np.allclose(see(PLAIN, "a" * 64, 1)[1], one[0], atol=1e-5)  # nothing is changed
+
+
+@pytest.mark.parametrize("package", ["torch", "timm", "onnxruntime"])
+def test_a_kind_is_another_with_another_release_of_a_package_that_decides_a_row(package: str, monkeypatch):
+    base = copies.kind("f" * 64, 0, RECIPE, SMALL)
+    monkeypatch.setattr(copies, "version", lambda name: "0" if name == package else metadata.version(name))
+    assert copies.kind("f" * 64, 0, RECIPE, SMALL) != base
 
 
 def test_a_kind_is_another_for_everything_that_decides_a_row():

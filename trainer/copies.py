@@ -21,7 +21,7 @@ from trainer.augment import generator
 from trainer.data import prepare
 from trainer.recipe import Recipe
 
-PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "pillow")
+PACKAGES = ("torch", "torchvision", "timm", "onnxruntime", "numpy", "pillow")
 SOURCES = (augment, randaugment, colour, preprocess)
 FIELDS = (  # of a recipe, that decide a changed copy
     *("photo_size", "image_size", "crop_padding", "crop_scale", "crop_ratio", "flip", "rotation_degrees", "shift"),

@@ -14,7 +14,7 @@ import torch
 
 from trainer.recipe import Recipe
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "onnx", "onnxscript", "onnxruntime", "safetensors")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "onnx", "onnxscript", "onnxruntime", "safetensors")
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("trainer", "classifier/networks", "classifier/preprocess.py", "classifier/colour.py")  # decide the weights
 

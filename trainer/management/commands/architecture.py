@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from trainer.layers import LABELS, LayersError, layer_table
+from trainer.models import Dataset
 from trainer.recipe import Recipe, RecipeError
 from trainer.weights import find, missing
 
@@ -17,14 +18,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="of the network, such as resnet9, mobilenet_v2 or timm-convnext_atto")
-        parser.add_argument("--labels", type=int, default=10, help="how many labels (default 10)")
+        count = parser.add_mutually_exclusive_group()
+        count.add_argument("--labels", type=int, default=10, help="how many labels (default 10)")
+        count.add_argument("--dataset", metavar="NAME", help="as many as this dataset has, NAME or NAME:NUMBER")
         parser.add_argument("--size", type=int, default=224, help="side of the pictures in pixels (default 224)")
         parser.add_argument("--head", default="linear", help="linear, or hidden layers such as 512-256-128")
         parser.add_argument("--trainable", default="all", choices=get_args(get_type_hints(Recipe)["trainable"]))
         parser.add_argument("--last-blocks", type=int, default=1, help="how many learn with --trainable 'last blocks'")
         parser.add_argument("--json", action="store_true", help="the table as JSON")
 
-    def handle(self, *args: Any, name: str, labels: int, size: int, head: str, **options: Any) -> None:
+    def handle(
+        self, *args: Any, name: str, labels: int, dataset: str | None, size: int, head: str, **options: Any
+    ) -> None:
+        try:
+            labels = len(Dataset.objects.named(dataset).labels) if dataset else labels
+        except Dataset.DoesNotExist as error:
+            raise CommandError(str(error)) from error
         if labels < LABELS.start:
             raise CommandError(f"--labels must be at least {LABELS.start}.")
         try:
