@@ -55,3 +55,8 @@ def test_small_photos_leave_other_forms_their_room(read):
     small, large = read(MAX_IMAGE_BYTES="1048576"), read(MAX_IMAGE_BYTES="20971520")
     assert small["PREDICT_BODY_BYTES"] == 1048576 * 3 // 2 and small["DATA_UPLOAD_MAX_MEMORY_SIZE"] == OTHER_BODY_BYTES
     assert large["PREDICT_BODY_BYTES"] == large["DATA_UPLOAD_MAX_MEMORY_SIZE"] == 20971520 * 3 // 2
+
+
+def test_a_data_folder_may_have_any_name(read, tmp_path: Path):
+    folder = tmp_path / "1+1 is 2? 100 % #ä"
+    assert read(DATA_DIR=str(folder))["DATABASES"]["default"]["NAME"] == str(folder / "breedsite.sqlite3")
