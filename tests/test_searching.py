@@ -18,7 +18,7 @@ from trainer.models import Dataset, TrainingRun
 from trainer.models.supervising import device, supervise
 from trainer.recipe import Recipe
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240), pytest.mark.alone]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 Status, Kind = TrainingRun.Status, TrainingRun.Kind
 
 
@@ -87,6 +87,7 @@ def test_a_stop_keeps_what_was_swept(monkeypatch, tmp_path):
     assert run.status == Status.STOPPED and run.suggestion == {} and 0 < len(run.found["points"]) < 100
 
 
+@pytest.mark.alone
 def test_who_is_killed_begins_anew():
     run = make_test()
     supervise(claim(), say=Witness().at("point", lambda: os.kill(training_process(run), signal.SIGKILL)))
@@ -98,6 +99,7 @@ def test_who_is_killed_begins_anew():
 
 
 # --- the command --------------------------------------------------------------------------------------------------
+@pytest.mark.alone
 def test_the_command_tells_the_suggestion_and_how_to_train_with_it(capsys):
     make_dataset()
     call_command("findrate", "--dataset", "squares", *change(epochs=2))
