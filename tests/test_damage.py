@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db.models import JSONField, Value
 from django.urls import reverse
 from django.utils import timezone
 
@@ -17,7 +18,8 @@ from classifier.models import ModelVersion
 from classifier.tasks import sweep
 from tests.squares import make_dataset, make_run
 from trainer.models import Dataset, EpochMetric, TrainingRun
-from trainer.models.importing import sweep as sweep_imports
+from trainer.models.leftovers import sweep as sweep_imports
+from trainer.recipe import Recipe
 
 pytestmark = pytest.mark.django_db
 Status = TrainingRun.Status
@@ -120,10 +122,37 @@ def test_fifty_restarts_change_no_end(run, settings):
     for _ in itertools.repeat(None, 50):
         Worker.objects.beat()
         sweep()
-        sweep_imports()
+        sweep_imports(Dataset.objects.all())
         jobs.reconcile()
         Worker.objects.leave()
     assert before == list(TrainingRun.objects.filter(pk__in=[one["pk"] for one in before]).values(*fields))
     assert TrainingRun.objects.filter(pk__in=[one.pk for one in rows.values()]).exclude(status__in=Status).count() == 0
     run.refresh_from_db()
     assert (run.folder / "log.txt").exists() and run.version.path.is_dir()
+
+
+@pytest.mark.parametrize("recipe", [["epochs", 3], {"epochs": "many"}, {"dropped_since": 1}])
+def test_no_run_is_started_from_a_recipe_that_cannot_be_read(admin_client, run, recipe):
+    TrainingRun.objects.update(recipe=recipe, found={"changes": {"learning_rate": 0.1}})
+    address = reverse("admin:trainer_trainingrun_change", args=[run.pk]).removesuffix("change/")
+    assert admin_client.get(f"{address}state/").json()["verbs"] == ["adjust"]
+    for verb in ("clone", "continue", "train"):
+        told = admin_client.post(f"{address}do/{verb}/", follow=True)
+        assert "has a recipe that cannot be read" in told.content.decode()
+    form = admin_client.post(f"{address}do/adjust/", follow=True).context["form"]
+    assert form.fields.keys() >= {"parent", "epochs"}
+    wanted = Recipe().as_dict() | {"preset": "transfer", "dataset": run.dataset.pk, "parent": run.pk}
+    refused = admin_client.post(reverse("admin:trainer_trainingrun_add"), wanted)
+    assert "whose recipe cannot be read" in refused.content.decode()
+    assert TrainingRun.objects.count() == 1
+
+
+@pytest.mark.parametrize("found", [[1, 2], "much", None, {"changes": [0.1], "points": []}])
+def test_what_a_range_test_found_may_be_damaged(admin_client, run, found):
+    TrainingRun.objects.update(found=Value(found, JSONField()), kind=TrainingRun.Kind.RANGE_TEST)
+    address = reverse("admin:trainer_trainingrun_change", args=[run.pk]).removesuffix("change/")
+    pages = [reverse("admin:trainer_trainingrun_changelist"), f"{address}change/", f"{address}state/"]
+    pages += [f"{address}epochs.csv", f"{address}run.json"]
+    assert {admin_client.get(page).status_code for page in pages} == {200}
+    assert admin_client.post(f"{address}do/train/").status_code == 302
+    assert TrainingRun.objects.count() == 1
