@@ -27,7 +27,8 @@ bench: python
 	@test -n "$(PHOTOS)" || { echo "Name a folder of real photos: make bench PHOTOS=/path/to/photos" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.serve --photos "$(PHOTOS)" --rounds $(or $(ROUNDS),5)
 
-# CHAOS says which parts, and how often: CHAOS="kills --kills 100". All parts take about half an hour on two cores.
+# All parts in their full size take hours. CHAOS says which parts, and how often; all in about half an hour on two cores:
+# CHAOS="--kills 25 --points 1 --freezes 5 --stops 10 --cancels 10 --disk 1".
 chaos: python
 	@$(BOOTSTRAP) requirements-dev.txt
 	$(BIN)/python -m benchmarks.chaos $(CHAOS)

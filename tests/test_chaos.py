@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from benchmarks.chaos.__main__ import PARTS
 from tests.site import FROM_OUTSIDE, ROOT
 
 pytestmark = pytest.mark.timeout(1200)
@@ -24,6 +25,12 @@ def chaos(*words: str, **settings: str) -> dict:
     (figures,) = json.loads(done.stdout).values()
     assert figures["broken"] == []
     return figures
+
+
+def test_without_a_word_every_part_is_done_in_its_full_size():
+    full = {"kills": 100, "points": 5, "freezes": 20, "stops": 50, "cancels": 100, "disk": 5}
+    assert {name: PARTS[name].size for name in full} == full
+    assert all(PARTS[name].usual for name in full)
 
 
 @pytest.mark.alone

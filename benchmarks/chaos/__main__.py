@@ -1,8 +1,10 @@
 """Whatever may break is broken, again and again: no run may be lost, doubled or stuck, and each must end with the bits
 that it would have had undisturbed.
 
-    python -m benchmarks.chaos                              # all parts in their default size
-    python -m benchmarks.chaos kills points --kills 100     # these, and how many of one of them
+    python -m benchmarks.chaos                              # all parts in their full size: this takes hours
+    python -m benchmarks.chaos kills points --kills 10      # these, and less of one of them
+
+All parts in half an hour: --kills 25 --points 1 --freezes 5 --stops 10 --cancels 10 --disk 1
 
 Each part is a module of this package whose `measure(options)` returns figures; it runs in a process of its own, with a
 data folder of its own, which is removed afterwards. Parts of the whole site run on SQLite and the embedded Valkey, and
@@ -44,14 +46,14 @@ class Part:
 
 PARTS = {
     "small": Part(5, "kills and every named place once, on one site, for the tests", usual=False),
-    "kills": Part(25, "kill -9 at random moments of any process of the site"),
-    "points": Part(1, "a death at each named place of the source"),
-    "freezes": Part(5, "SIGSTOP of whoever holds a run, until another has taken it over"),
-    "stops": Part(10, "SIGTERM to the worker at random moments"),
-    "cancels": Part(10, "a run stopped by a person at a random moment"),
+    "kills": Part(100, "kill -9 at random moments of any process of the site"),
+    "points": Part(5, "a death at each named place of the source"),
+    "freezes": Part(20, "SIGSTOP of whoever holds a run, until another has taken it over"),
+    "stops": Part(50, "SIGTERM to the worker at random moments"),
+    "cancels": Part(100, "a run stopped by a person at a random moment"),
     "checkpoints": Part(50, "a kill while a checkpoint is written, and a damaged one", everywhere=False),
     "starts": Part(200, "starts and claims at the same moment"),
-    "disk": Part(1, "each place where something is stored on a disk that is full", everywhere=False),
+    "disk": Part(5, "each place where something is stored on a disk that is full", everywhere=False),
     "outages": Part(3, "the broker killed and away, and a PostgreSQL stopped or killed", everywhere=False),
 }
 
