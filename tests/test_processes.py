@@ -60,4 +60,6 @@ def test_no_connection_of_the_system_takes_a_free_port():
     if not EPHEMERAL_PORTS.exists():
         pytest.skip("only Linux says which")
     low, high = map(int, EPHEMERAL_PORTS.read_text().split())
+    if low <= 10_000 and high == 65_535:
+        pytest.skip("this system leaves no others")
     assert not [port for port in (free_port() for _ in range(20)) if low <= port <= high]
