@@ -21,6 +21,7 @@ from PIL import Image
 from breedsite.rates import SharedCounts
 from tests.artifacts import make_artifact
 from tests.live import Wire, part
+from tests.processes import cpu_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 3
@@ -91,16 +92,34 @@ def wire_to(process: subprocess.Popen[str]) -> Wire:
     return Wire(int(process.stdout.readline().rpartition(":")[2]))
 
 
-@pytest.mark.parametrize("wires", [{"PREDICT_RATE": "60/day"}], indirect=True)
-def test_processes_count_a_caller_together(wires: list[Wire], picture: bytes):
-    """R30: whatever the caller writes into X-Forwarded-For."""
+def forged() -> str:
+    """An address that a caller makes up."""
+    return ".".join(str(random.randrange(256)) for _ in range(4))
 
+
+@pytest.mark.parametrize("wires", [{"PREDICT_RATE": "60/day"}], indirect=True)
+def test_servers_count_a_caller_together(wires: list[Wire], picture: bytes):
     def ask(number: int) -> int:
-        forged = ".".join(str(random.randrange(256)) for _ in range(4))
-        return wires[number % PROCESSES].photo(picture, x_forwarded_for=forged).status
+        return wires[number % PROCESSES].photo(picture, x_forwarded_for=forged()).status
 
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(ask, range(300)))
+    assert set(statuses) == {200, 429} and statuses.count(200) == 60
+
+
+def test_the_processes_of_a_server_count_a_caller_together(data: dict[str, str], picture: bytes):
+    """A thousand requests on connections of their own, whatever the caller writes into X-Forwarded-For."""
+    SharedCounts(configured.CACHE_URL).client.flushdb()
+    with served(os.environ | data | {"PREDICT_RATE": "60/day", "WEB_PROCESSES": "4"}) as server:
+        wire = wire_to(server)
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        before = [cpu_seconds(int(child)) for child in children]
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(lambda _: wire.photo(picture, x_forwarded_for=forged()).status, range(1000)))
+        after = [cpu_seconds(int(child)) for child in children]
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+    assert len(children) == 4 and all(then < now for then, now in zip(before, after, strict=True)), "each had some"
     assert set(statuses) == {200, 429} and statuses.count(200) == 60
 
 
@@ -141,7 +160,7 @@ def test_all_processes_follow_the_active_version_without_a_failed_or_mixed_answe
 
 
 def test_a_photo_leaves_no_trace(data: dict[str, str], make_picture: Callable[..., bytes]):
-    """R14: a mark in the file's bytes, in its EXIF and in its name is in no file afterwards: neither of the data
+    """A mark in the file's bytes, in its EXIF and in its name is in no file afterwards: neither of the data
     folder nor of the temporary one, nor in the log or the cache, also when the process is killed in the middle."""
     mark = os.urandom(16).hex()
     exif = Image.Exif()
