@@ -6,8 +6,9 @@ import warnings
 from typing import Any
 
 from celery import Celery
+from celery.bootsteps import StartStopStep
 from celery.platforms import SecurityWarning
-from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_shutdown, worker_shutting_down
 
 from breedsite.tether import die_with
 
@@ -48,14 +49,21 @@ def leaving() -> bool:
     return LEAVING[0] == 1
 
 
-@worker_ready.connect
-def reconcile(**_: Any) -> None:
-    """The parent looks after the jobs of the dead; it has no other work, and needs no message to begin."""
-    from django.conf import settings
+class Reconciling(StartStopStep):
+    """The parent looks after the jobs of the dead, once its pool has forked; it has no other work, and needs neither
+    message nor broker to begin (`worker_ready` is sent when one has answered)."""
 
-    from breedsite.jobs import Reconciler  # its models need the apps to be loaded
+    requires = ("celery.worker.components:Pool",)
 
-    Reconciler(settings.RECONCILE_SECONDS).start()
+    def start(self, _worker: Any) -> None:
+        from django.conf import settings
+
+        from breedsite.jobs import Reconciler  # its models need the apps to be loaded
+
+        Reconciler(settings.RECONCILE_SECONDS).start()
+
+
+app.steps["worker"].add(Reconciling)
 
 
 @worker_shutdown.connect

@@ -48,20 +48,25 @@ def importing(data: Path) -> list[int]:
 QUICK = {"LEASE_SECONDS": "10", "HEARTBEAT_SECONDS": "1", "RECONCILE_SECONDS": "1"}
 
 
-def begin(site: Site, photos: Path) -> None:
-    """Queue an import, and wait until it has written some photos."""
-    site.wait_for("Ready in")
+def make_row(data: Path, verb: str, photos: Path) -> None:
+    """A dataset that waits (`enqueue`), or one whose process ends at once (`begin`)."""
     code = (
-        "import sys; from pathlib import Path; from trainer.models import Dataset\n"
-        "Dataset.objects.enqueue('dogs', Path(sys.argv[-1]), source_kind='server', source_name='photos')"
+        "import django, sys; django.setup(); from pathlib import Path; from trainer.models import Dataset\n"
+        f"Dataset.objects.{verb}('dogs', Path(sys.argv[-1]), source_kind='server', source_name='photos')"
     )
     environment = {name: value for name, value in os.environ.items() if name not in FROM_OUTSIDE}
     subprocess.run(
-        [sys.executable, "-c", f"import django; django.setup()\n{code}", str(photos)],
+        [sys.executable, "-c", code, str(photos)],
         cwd=ROOT,
-        env=environment | {"DATA_DIR": str(site.data), "DJANGO_SETTINGS_MODULE": "breedsite.settings"},
+        env=environment | {"DATA_DIR": str(data), "DJANGO_SETTINGS_MODULE": "breedsite.settings"},
         check=True,
     )
+
+
+def begin(site: Site, photos: Path) -> None:
+    """Queue an import, and wait until it has written some photos."""
+    site.wait_for("Ready in")
+    make_row(site.data, "enqueue", photos)
     until(lambda: len(list((site.data / "datasets").rglob("*.png"))) >= 50)
 
 
@@ -93,3 +98,14 @@ def test_an_import_waits_again_at_once_where_the_site_is_stopped(tmp_path: Path)
     waits = rows(site.data, "SELECT status, token, deaths, due_at FROM trainer_dataset")
     assert waits == [("queued", None, 0, None)]
     assert list((site.data / "datasets").iterdir()) == []
+
+
+def test_a_worker_whose_broker_never_answered_is_alive_and_takes_back_what_the_dead_held(tmp_path: Path):
+    data = tmp_path / "var"
+    with Site(data, **QUICK | {"LEASE_SECONDS": "3"}, BROKER_URL="redis://127.0.0.1:9/0") as site:
+        site.wait_for("Ready in")
+        until(lambda: rows(data, "SELECT 1 FROM breedsite_worker"))
+        make_row(data, "begin", tmp_path)
+        until(lambda: rows(data, "SELECT 1 FROM trainer_dataset WHERE status = 'queued' AND deaths = 1"))
+        assert "Cannot connect to redis" in site.text
+        assert site.stop() < 10
