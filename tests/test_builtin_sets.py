@@ -145,6 +145,19 @@ def test_idx_files_give_their_pictures_with_an_edge(tmp_path, packed):
     assert picture[:2].max() == 0 and "28 pixels 32" in layout.sentence
 
 
+@pytest.mark.parametrize("named", ["", "MNIST", "MNIST/raw"])
+def test_the_folders_that_torchvision_makes_are_looked_into(tmp_path, named):
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for begin, count in (("train", 9), ("t10k", 4)):
+        write_idx(raw, begin, count)
+    assert len(source.layout(tmp_path / "data" / named).records) == 13
+    other = tmp_path / "data" / "FashionMNIST" / "raw"
+    other.mkdir(parents=True)
+    write_idx(other, "train", 5)
+    assert source.is_builtin(tmp_path / "data" / named) == bool(named), "of two sets none is meant"
+
+
 def test_a_set_that_everybody_knows_is_called_so(tmp_path, published):
     assert Dataset.SourceKind.of(published()) == "builtin"
     (tmp_path / "other").mkdir()

@@ -124,6 +124,20 @@ def test_of_an_archive_the_named_members_alone_are_kept(small_cifar, tmp_path):
     assert len(source.layout(place).records) == 52
 
 
+@pytest.mark.parametrize("name", ["small.tar.gz", ""])
+def test_an_archive_that_somebody_fetched_is_read_where_it_lies(small_cifar, published, name):
+    place = published[1] / name
+    assert source.is_builtin(place) and len(source.layout(place).records) == 52
+    assert [file.name for file in published[1].iterdir()] == ["small.tar.gz"]
+
+
+def test_an_archive_of_the_same_name_alone_is_not_unpacked(small_cifar, published):
+    archive = published[1] / "small.tar.gz"
+    archive.write_bytes(archive.read_bytes() + b"x")
+    with pytest.raises(SourceError, match=r"small\.tar\.gz is not the published file: its MD5 is another"):
+        source.layout(published[1])
+
+
 def test_a_file_that_is_not_the_published_one_is_not_kept(mnist, published, tmp_path):
     (published[1] / "train-labels-idx1-ubyte.gz").write_bytes(b"something else")
     with pytest.raises(SourceError, match="another file than the published one: its MD5 is another"):

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from trainer.ingest import cifar
@@ -50,7 +51,7 @@ def of_cifar(known: cifar.Cifar, content: str, archive: str, md5: str) -> Publis
         content,
         ("https://www.cs.toronto.edu/~kriz/",),
         {archive: md5},
-        f"the folder {known.folder}, unpacked from {archive} of the University of Toronto",
+        f"the archive {archive} of the University of Toronto",
         known.folder,
         (*known.train, *known.test, known.names[0]),
     )
@@ -133,7 +134,9 @@ def fetch(name: str, folder: Path, *, say: Callable[[int], None] = lambda receiv
             for file, md5 in known.files.items():
                 if not (folder / file).is_file():
                     from_mirrors(known, file, md5, folder, say)
-            unpack(known, folder)
+            if archive := known.members and packed(folder):
+                unpack(*archive, folder)
+                archive[1].unlink()
     return folder / next(iter(known.files)) if known.is_zip else folder
 
 
@@ -175,15 +178,27 @@ def download(address: str, md5: str, file: Path, say: Callable[[int], None]) -> 
         place.unlink(missing_ok=True)
 
 
-def unpack(known: Published, folder: Path) -> None:
-    """The wanted members of the archive as files of their own, whose MD5 their reader checks. Raises SourceError."""
-    if not known.members:
-        return
-    (archive,) = known.files
+def packed(path: Path) -> tuple[Published, Path] | None:
+    """Which set lies at a path in the one archive that its authors publish: the archive itself, or its folder."""
+    for known in SETS.values():
+        for name in known.files if known.members else ():
+            archive = path / name if path.is_dir() else path
+            if archive.name == name and archive.is_file():
+                return known, archive
+    return None
+
+
+def unpack(known: Published, archive: Path, folder: Path) -> None:
+    """The wanted members of an archive as files of their own, whose MD5 their reader checks, in `folder` where they lay
+    in it. Raises SourceError, also for one that is not as published: what it would unpack to is anybody's guess."""
+    with archive.open("rb") as packed_bytes:
+        digest = hashlib.file_digest(packed_bytes, partial(hashlib.md5, usedforsecurity=False))
+    if digest.hexdigest() != known.files[archive.name]:
+        raise SourceError(f"{archive.name} is not the published file: its MD5 is another. Get it again.", "corrupt")
     target = folder / known.folder
     target.mkdir(exist_ok=True)
     try:
-        with tarfile.open(folder / archive, "r:gz") as opened:
+        with tarfile.open(archive, "r:gz") as opened:
             for member in known.members:
                 source = opened.extractfile(f"{known.folder}/{member}")
                 if source is None:
@@ -193,5 +208,4 @@ def unpack(known: Published, folder: Path) -> None:
                     shutil.copyfileobj(source, out, PIECE_BYTES)
                 place.replace(target / member)
     except (tarfile.TarError, KeyError, EOFError) as error:
-        raise SourceError(f"{archive} cannot be unpacked ({error}).", "corrupt") from error
-    (folder / archive).unlink()
+        raise SourceError(f"{archive.name} cannot be unpacked ({error}).", "corrupt") from error

@@ -21,9 +21,12 @@ LEAST_SIDE = 32  # pixels
 MAX_BYTES = 512 * 1024**2  # of one file, unpacked
 
 
-def found(folder: Path) -> bool:
-    """Whether these files lie in a folder, packed or not."""
-    return _file(folder, "train-images-idx3-ubyte") is not None
+def found(folder: Path) -> Path | None:
+    """Where exactly these files lie, packed or not: in a folder, or where torchvision puts those of one set, as
+    `MNIST/raw` or `raw` in it."""
+    places = [folder, folder / "raw", *sorted(folder.glob("*/raw"))]
+    holding = [place for place in places if _file(place, "train-images-idx3-ubyte") is not None]
+    return holding[0] if holding and (holding[0] in places[:2] or len(holding) == 1) else None
 
 
 def layout(folder: Path) -> Layout:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from trainer.ingest import archive, cifar, download, folder, idx
 from trainer.ingest.layout import Layout, recognise
@@ -15,16 +16,19 @@ def listing(path: Path) -> Listing:
 
 def is_builtin(path: Path) -> bool:
     """Whether the files of a set that everybody knows lie there."""
-    return path.is_dir() and (cifar.found(path) is not None or idx.found(path))
+    return any(find(path) is not None for find in (cifar.found, idx.found, download.packed))
 
 
 def layout(path: Path, rename: Mapping[str, str] | None = None) -> Layout:
     """The photos at `path` with their labels, and how they are laid out; raises SourceError."""
-    if path.is_dir():
-        if known := cifar.found(path):
-            return cifar.layout(*known)
-        if idx.found(path):
-            return idx.layout(path)
+    if known := cifar.found(path):
+        return cifar.layout(*known)
+    if archive := download.packed(path):
+        with TemporaryDirectory(prefix="breedsite-") as folder:  # where the photos come from may be for reading alone
+            download.unpack(*archive, Path(folder))
+            return layout(Path(folder))  # reads all of it
+    if place := idx.found(path):
+        return idx.layout(place)
     if not path.exists() and (published := download.SETS.get(download.key(path.name))):
         sentence = f"The files of {path.name} are not here: get {published.by_hand}, and name where they are."
         raise SourceError(sentence, "not_found")
