@@ -7,14 +7,14 @@ from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 from django.core.cache import cache
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 from kombu import Connection
-from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from breedsite.broker import BROKER_ERRORS
 from breedsite.models import Worker
 from classifier.api import predictor
 from classifier.artifact import ArtifactError, verify_golden
@@ -85,7 +85,7 @@ def database() -> str:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
             cursor.fetchone()
-    except DatabaseError:
+    except Error:
         return "unreachable"
     return "ok"
 
@@ -94,7 +94,7 @@ def migrations() -> str:
     try:
         executor = MigrationExecutor(connection)
         pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError:
+    except Error:
         return "unknown"
     return "pending" if pending else "ok"
 
@@ -102,7 +102,7 @@ def migrations() -> str:
 def worker() -> str:
     try:
         return "ok" if Worker.objects.alive().exists() else "none alive"
-    except DatabaseError:
+    except Error:
         return "unknown"
 
 
@@ -129,7 +129,7 @@ def broker() -> str:
     try:
         with Connection(settings.BROKER_URL, connect_timeout=1, transport_options=QUICK) as broker:
             broker.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=1)
-    except (KombuError, RedisError, OSError):
+    except BROKER_ERRORS:
         return "unreachable"
     return "ok"
 

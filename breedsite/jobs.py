@@ -19,14 +19,12 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from django.apps import apps
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import IntegrityError, connection, models, transaction
+from django.db import Error, IntegrityError, connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
+from breedsite.broker import BROKER_ERRORS
 from breedsite.celery import app
 from breedsite.models import Worker
 from classifier import crash
@@ -143,7 +141,7 @@ class Job(models.Model):
         crash.here("before_ring")
         try:
             app.send_task(cls.TASK, retry=False, expires=settings.RECONCILE_SECONDS)
-        except (OperationalError, RedisError) as error:  # RedisError: it answers, but takes nothing, for want of room
+        except BROKER_ERRORS as error:
             log.warning("The broker does not answer (%s); %s will be rung for again.", error, cls._meta.verbose_name)
             return False
         return True
@@ -276,9 +274,11 @@ class Reconciler(threading.Thread):
                     self._leaving.wait(2 * settings.HEARTBEAT_SECONDS)
                 reconcile()
                 away = False
-            except (DatabaseError, OSError) as error:
+            except (Error, OSError) as error:
                 away = True
                 log.warning("The jobs cannot be looked at now: %s", error)
+            except Exception:
+                log.exception("A look at the jobs failed; the next one follows.")  # nobody else would ever look again
             finally:
                 connection.close()
             if self._leaving.wait(self.seconds):

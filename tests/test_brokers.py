@@ -6,10 +6,12 @@ import secrets
 import time
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from kombu import Connection
 
+from breedsite import health
 from breedsite.celery import app
 from tests.site import Site
 
@@ -51,6 +53,17 @@ def test_a_task_goes_through_the_broker_that_is_named(tmp_path, unfinished, vari
     finally:
         with Connection(url) as connection:
             connection.default_channel.queue_delete(queue)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("wrong", ["nobody:wrong", "/nowhere"])
+def test_a_broker_that_lets_nobody_in_is_unreachable(settings, wrong):
+    url = urlsplit(os.environ.get("BROKER_URL", ""))
+    if url.scheme != "amqp":
+        pytest.skip("BROKER_URL does not name a RabbitMQ")
+    host = f"{url.hostname}:{url.port or 5672}"
+    settings.BROKER_URL = f"amqp://{host}{wrong}" if wrong.startswith("/") else f"amqp://{wrong}@{host}//"
+    assert health.broker() == "unreachable"
 
 
 @pytest.mark.broker

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from amqp.exceptions import AccessRefused, NotAllowed
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.utils import timezone
@@ -326,10 +327,21 @@ def test_a_broker_that_takes_nothing_fails_nothing(monkeypatch):
     assert Errand.ring() is False
 
 
+@pytest.mark.parametrize("error", [AccessRefused("the login was refused"), NotAllowed("vhost nowhere not found")])
+def test_a_broker_that_refuses_the_login_fails_nothing(monkeypatch, error):
+    """RabbitMQ's own words, which kombu does not wrap."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(jobs.app, "send_task", refuse)
+    assert Errand.ring() is False
+
+
 def test_the_reconciler_looks_again_and_again_whatever_the_database_does(rung, monkeypatch, settings):
     settings.HEARTBEAT_SECONDS = 0.01
     looks = threading.Semaphore(0)
-    answers = iter([DatabaseError("It is away."), None, None])
+    answers = iter([DatabaseError("It is away."), KeyError("nobody thought of it"), None])
 
     def look() -> None:
         looks.release()
