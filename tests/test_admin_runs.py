@@ -351,6 +351,18 @@ def test_a_run_that_failed_is_offered_again_at_a_smaller_rate(admin_client, clai
     assert TrainingRun.objects.count() == 2
 
 
+def test_what_continues_a_run_is_offered_again_from_the_same_start(admin_client, claimed, artifact_folder):
+    claimed.finish(Status.FINISHED, version=ModelVersion.objects.install(artifact_folder))
+    child = claimed.continued()
+    shown = admin_client.get(do(admin_client, "adjust", child).url)
+    assert shown.context["form"].initial["parent"] == claimed.pk
+    assert (
+        f"the best epoch of run {claimed.pk}." in shown.content.decode() and "that failed" not in shown.content.decode()
+    )
+    TrainingRun.objects.filter(pk=claimed.pk).update(version=None)
+    assert admin_client.get(do(admin_client, "adjust", child).url).context["form"].initial["parent"] == ""
+
+
 @pytest.mark.parametrize("verb", ["stop", "resume"])
 def test_an_end_stays_the_end_whatever_is_pressed(admin_client, claimed, verb):
     claimed.finish(Status.FAILED, "So it was.")

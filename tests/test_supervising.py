@@ -348,3 +348,15 @@ def test_the_command_waits_its_turn_where_a_training_runs():
     with pytest.raises(CommandError, match="trains already"):
         call_command("train", "--dataset", "squares", *change())
     assert TrainingRun.objects.queued().count() == 1
+
+
+def test_a_run_whose_start_is_gone_says_so_and_starts_from_nothing_else(artifact_folder):
+    parent = make_run()
+    version = ModelVersion.objects.install(artifact_folder)
+    TrainingRun.objects.update(status=Status.FINISHED, version=version)
+    parent.refresh_from_db()
+    run = parent.continued()
+    version.delete()
+    supervise(claim())
+    run.refresh_from_db()
+    assert (run.status, run.failure) == (Status.FAILED, f"The version of {parent}, from which it starts, is gone.")

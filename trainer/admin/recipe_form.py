@@ -101,11 +101,11 @@ class RunForm(forms.Form):
 
 
 def filled_in(run: TrainingRun) -> dict[str, Any]:
-    """The form of a run like this one. Of a run that failed it goes on from the best epoch, if one was kept, and at a
-    tenth of the learning rate."""
+    """The form of a run like this one, which starts where that did. Of a run that failed it goes on from the best
+    epoch, if one was kept, and at a tenth of the learning rate."""
     values = run.fields | run.suggestion | {"dataset": run.dataset_id, "name": run.name}
     if run.status == run.Status.FAILED:
         rates = {name: values.get(name) for name in ("learning_rate", "head_learning_rate")}
         values |= {name: rate / 10 for name, rate in rates.items() if isinstance(rate, int | float)}
-        values["parent"] = run.pk if run.may_continue else ""
-    return values
+    start = run if run.status == run.Status.FAILED and run.may_continue else run.parent
+    return values | {"parent": start.pk if start and start.may_continue else ""}

@@ -169,7 +169,7 @@ class TrainingRunAdmin(admin.ModelAdmin):
             return self.back_to(run)
         return self.page(
             request, "add_form.html", "Train", form=form, presets=CATALOGUE, chosen=chosen, preset=preset,
-            no_dataset=not Dataset.objects.ready().exists(),
+            no_dataset=not Dataset.objects.ready().exists(), failed=like and like.status == like.Status.FAILED,
         )  # fmt: skip
 
     def verb_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:

@@ -75,6 +75,8 @@ class Attempt:
             dataset = self.patiently(lambda: run.dataset)
             if run.fingerprint != dataset.fingerprint or dataset.status != Dataset.Status.READY:
                 raise RecipeError("dataset", f"The dataset {dataset} is not what the run was started with.")
+            if self.patiently(lambda: run.lost_its_start):
+                raise RecipeError("parent", f"The version of {run.parent}, from which it starts, is gone.")
         except RecipeError as error:
             sentence, end = str(error), run.Status.STOPPED if self.heart.stop_requested else run.Status.FAILED
             self.ours(lambda: run.finish(end, sentence))

@@ -130,6 +130,11 @@ class TrainingRun(Job):
         return self.status == self.Status.STOPPED and self.kind == self.Kind.TRAINING
 
     @property
+    def lost_its_start(self) -> bool:
+        """Whether the version that it was to start from is gone."""
+        return self.parent is not None and self.parent.version is None and not self.epochs.exists()
+
+    @property
     def findings(self) -> dict[str, Any]:
         """What its range test found; nothing where the row is damaged."""
         return self.found if isinstance(self.found, dict) else {}
