@@ -82,6 +82,8 @@ ADMIN: dict[str, tuple[int | dict[str, int], int | dict[str, int]]] = {
     "trainer/dataset/<path:object_id>/change/": (403, KEPT),
     "trainer/dataset/<path:object_id>/progress/": ({"GET": 403}, READ),
     "trainer/dataset/<path:object_id>/cancel/": ({"POST": 403}, {"POST": 302}),
+    "trainer/dataset/<path:object_id>/report.json": ({"GET": 403}, READ),
+    "trainer/dataset/<path:object_id>/photos.csv": ({"GET": 403}, READ),
     "trainer/dataset/<path:object_id>/photos/": ({"GET": 403}, READ),
     "trainer/dataset/<path:object_id>/edit/": ({"POST": 403}, {"POST": 400}),
     "trainer/dataset/<path:object_id>/examples/": ({"POST": 403}, {"POST": 400}),

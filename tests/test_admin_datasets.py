@@ -1,5 +1,7 @@
 """Datasets in the admin: photos come in by pieces or from the server, the import is watched, the report is read."""
 
+import csv
+import io
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ from django.urls import reverse
 from tests.archives import photos, write_zip
 from tests.photos import write_photos
 from trainer import tasks, uploads
+from trainer.admin import report
 from trainer.models import Dataset, Photo, TrainingRun
 from trainer.recipe import Recipe
 from trainer.uploads import PIECE_BYTES
@@ -229,6 +232,28 @@ def test_the_page_shows_the_report(admin_client, place, form):
     ):
         assert words in text, words
     assert "<script>alert" not in text and "&lt;script&gt;alert(1)" in text
+
+
+def test_the_report_and_the_photos_are_taken_along_as_files(admin_client, place, form, monkeypatch):
+    monkeypatch.setattr(report, "BLOCK", 3)
+    source = write_photos(place / "sources" / "dogs", ("=1+1", "pug"), count=5)
+    admin_client.post(ADD, form | {"server": str(source)})
+    tasks.import_datasets()
+    dataset = Dataset.objects.get()
+    text = admin_client.get(page("change", dataset)).text
+    assert page("json", dataset) in text and page("csv", dataset) in text
+    answer = admin_client.get(page("json", dataset))
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="dogs-1.json"'
+    told = answer.json()
+    assert (told["dataset"], told["labels"], told["counts"]) == ("dogs:1", ["=1+1", "pug"], dataset.counts)
+    assert (told["report"], told["fingerprint"]) == (dataset.report, dataset.fingerprint)
+    answer = admin_client.get(page("csv", dataset))
+    assert answer.streaming and answer.headers["Content-Disposition"] == 'attachment; filename="dogs-1-photos.csv"'
+    first, *rows = csv.DictReader(io.StringIO(answer.getvalue().decode()))
+    photo = dataset.photos.get(name="=1+1/0.png")
+    assert (first["name"], first["label"], first["part"]) == ("'=1+1/0.png", "'=1+1", photo.part)
+    assert (first["flag"], first["excluded"], first["sha256"]) == ("", "False", photo.sha256)
+    assert len(rows) == 9
 
 
 def test_a_refused_dataset_says_what_to_mend(admin_client, place, form):

@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -18,7 +19,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from breedsite.errors import problem_page
 from trainer.admin import photos, suspects
-from trainer.admin.report import LISTS, problems
+from trainer.admin.report import LISTS, csv_of, json_of, problems
 from trainer.admin.sent import number, sent
 from trainer.forms import ImportForm
 from trainer.ingest.record import SourceError
@@ -83,6 +84,8 @@ class DatasetAdmin(admin.ModelAdmin):
             page("upload/<uuid:key>/", self.upload_view, "upload"),
             page("<path:object_id>/progress/", self.progress_view, "progress"),
             page("<path:object_id>/cancel/", self.cancel_view, "cancel"),
+            page("<path:object_id>/report.json", self.json_view, "json"),
+            page("<path:object_id>/photos.csv", self.csv_view, "csv"),
             page("<path:object_id>/photos/", self.photos_view, "photos"),
             page("<path:object_id>/edit/", self.edit_view, "edit"),
             page("<path:object_id>/examples/", self.examples_view, "examples"),
@@ -245,6 +248,14 @@ class DatasetAdmin(admin.ModelAdmin):
             raise PermissionDenied
         shown = get_object_or_404(Photo.objects.select_related("dataset"), pk=photo, dataset=object_id)
         return photos.picture(request, shown.dataset, shown)
+
+    @method_decorator(require_GET)
+    def json_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return json_of(self.seen(request, object_id))
+
+    @method_decorator(require_GET)
+    def csv_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        return csv_of(self.seen(request, object_id))
 
     # --- looked at ------------------------------------------------------------------------------------------------
     def render_change_form(

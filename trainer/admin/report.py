@@ -1,7 +1,18 @@
-"""The report of an import, as its page shows it."""
+"""The report of an import, as its page shows it and as other programs read it."""
 
-from collections.abc import Callable
+import csv
+import io
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import Any
+
+from django.http import JsonResponse, StreamingHttpResponse
+
+from classifier.tables import cell
+from trainer.models import Dataset
+
+COLUMNS = ("name", "label", "part", "flag", "excluded", "example", "width", "height", "bytes", "sha256")  # of a photo
+BLOCK = 1000  # rows in memory at a time
 
 LISTS = {"labels", "unreadable", "conflicts", "crossing", "groups", "outside"}  # of a report, at least
 
@@ -27,3 +38,27 @@ def problems(report: dict[str, Any]) -> list[dict[str, Any]]:
         for title, found, line in lists
         if found["count"]
     ]
+
+
+def json_of(dataset: Dataset) -> JsonResponse:
+    """All that is known of a dataset, without its photos, as a file."""
+    names = ("status", "failure", "source_kind", "source_name", "options", "fingerprint", "labels", "counts", "report")
+    document = {"dataset": str(dataset)} | {name: getattr(dataset, name) for name in names}
+    headers = {"Content-Disposition": f'attachment; filename="{dataset.name}-{dataset.number}.json"'}
+    return JsonResponse(document, json_dumps_params={"indent": 1, "ensure_ascii": False}, headers=headers)
+
+
+def csv_of(dataset: Dataset) -> StreamingHttpResponse:
+    """Its photos as a file, a row each."""
+    headers = {"Content-Disposition": f'attachment; filename="{dataset.name}-{dataset.number}-photos.csv"'}
+    return StreamingHttpResponse(photo_table(dataset), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def photo_table(dataset: Dataset) -> Iterator[str]:
+    """A first row of names, and one for each photo, in pieces."""
+    photos = dataset.photos.order_by("pk").values_list(*COLUMNS).iterator(chunk_size=BLOCK)
+    rows = chain([COLUMNS], photos)
+    while block := list(islice(rows, BLOCK)):
+        out = io.StringIO()
+        csv.writer(out).writerows([cell(value) for value in row] for row in block)
+        yield out.getvalue()
