@@ -1,4 +1,4 @@
-"""Clients that hang up, drip and lie, as `python -m benchmarks.misbehaviour` sends them in greater numbers."""
+"""Clients that hang up, drip and lie, as `python -m benchmarks.misbehaviour clients` sends them in greater numbers."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from benchmarks import misbehaviour
+from benchmarks.misbehaviour import clients as misbehaviour
 from tests.live import Wire
 
 pytestmark = pytest.mark.usefixtures("active_version")

@@ -1,17 +1,13 @@
 """Clients that hang up, drip and lie: what they cost the others, and what is left of them ten seconds later.
 
-    python -m benchmarks.misbehaviour --photos FOLDER [--version FOLDER] [--aborts 500] [--slow 100] [--lies 50]
-
-`--aborts` senders hang up in the middle of the body and as many while their photo is looked at, `--slow` connections
-send a byte a second all the while, and each lie about the body is told `--lies` times. Photos that are looked at for
+`aborts` senders hang up in the middle of the body and as many while their photo is looked at, `slow` connections
+send a byte a second all the while, and each lie about the body is told `lies` times. Photos that are looked at for
 nobody come at half the rate that the site can answer; more of them would measure an overload. Normal clients ask beside
 them. Afterwards the process must have the open files of before, no temporary file, and every place for photos free.
 """
 
-import argparse
 import contextlib
 import http.client
-import json
 import os
 import socket
 import statistics
@@ -28,7 +24,7 @@ from typing import Any
 from benchmarks.client import photos_below
 from benchmarks.ingest import family
 from benchmarks.serve import load
-from benchmarks.site import ROOT, site
+from benchmarks.site import site
 
 NOBODY = "closed"  # the connection ended without an answer
 PATIENCE_SECONDS = 30.0  # for an answer
@@ -260,19 +256,3 @@ def measure(version: Path, photos: Path, *, aborts: int, slow: int, lies: int) -
         "afterwards_at_16": {name: after[name] for name in ("statuses", "latency_ms")},
         "load_of_the_machine": [load_before, os.getloadavg()[0]],
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--photos", type=Path, required=True, help="a folder of real photos")
-    parser.add_argument("--version", type=Path, default=ROOT / "classifier" / "starter")
-    parser.add_argument("--aborts", type=int, default=500, help="in the body, and as many before the answer")
-    parser.add_argument("--slow", type=int, default=100, help="connections that drip")
-    parser.add_argument("--lies", type=int, default=50, help="of each kind")
-    options = parser.parse_args()
-    counts = {"aborts": options.aborts, "slow": options.slow, "lies": options.lies}
-    print(json.dumps(measure(options.version, options.photos, **counts), indent=1))
-
-
-if __name__ == "__main__":
-    main()
