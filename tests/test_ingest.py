@@ -162,8 +162,14 @@ def test_a_table_that_does_not_tell_its_labels_is_said_with_the_names_that_are_u
     assert found.sentence.startswith("Class folders") and found.notes == ()
 
 
-def test_a_table_of_other_facts_beside_class_folders_is_noted_and_passed_over(tmp_path):
-    rows = "".join(f"chow/{number}.png,a photo of number {number}\n" for number in range(12))
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "".join(f"chow/{number}.png,a photo of number {number}\n" for number in range(12)),
+        "".join(f"chow/{number // 2}.png,{('leg', 'ear')[number % 2]}\n" for number in range(12)),
+    ],
+)
+def test_a_table_of_other_facts_beside_class_folders_is_noted_and_passed_over(tmp_path, rows):
     found = layout(tmp_path, photos(count=12) | {"captions.csv": f"path,caption\n{rows}".encode()})
     assert found.sentence.startswith("Class folders")
     assert found.notes[0].startswith("captions.csv names photos ('path'), and does not tell which")

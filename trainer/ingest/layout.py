@@ -16,6 +16,7 @@ PART_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 MAX_LABEL = 200  # letters
+MOST_NOTES = 5  # on tables: some sets have one for each photo
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,14 @@ Labelled = dict[Path, tuple[str, str | None]]  # photo -> label and part
 def _by_table(files: Mapping[Path, Callable[[], bytes]], photos: Iterable[Path]) -> tuple[str, Labelled, list[str]]:
     """Labels from a CSV file beside the photos, where one of its columns names them; and sentences on the files that
     name photos and do not tell their labels."""
-    photos = list(photos)
+    index = table.Index(photos)
     unclear = []
     for path in sorted(
         (path for path in files if path[-1].lower().endswith(".csv")), key=lambda path: (len(path), path)
     ):
         name = "/".join(path)
         try:
-            found = table.placed(files[path](), photos)
+            found = table.placed(files[path](), index)
         except Refused as refused:
             raise SourceError(f"{name}: {refused}", refused.code) from refused
         except table.Unclear as sentence:
@@ -100,7 +101,7 @@ def _by_table(files: Mapping[Path, Callable[[], bytes]], photos: Iterable[Path])
             continue
         if found:
             return *_told(name, found), []
-    return "", {}, unclear
+    return "", {}, unclear[:MOST_NOTES]
 
 
 def _told(name: str, found: table.Placed) -> tuple[str, Labelled]:

@@ -40,11 +40,10 @@ class Unclear(ValueError):
     """A table that names photos, and does not tell which of its columns is their label."""
 
 
-def placed(data: bytes, photos: Iterable[Path]) -> Placed | None:
-    """What a CSV file says of `photos`; None where it names none of them. Raises Unclear, and SourceError for a photo
+def placed(data: bytes, index: "Index") -> Placed | None:
+    """What a CSV file says of photos; None where it names none of them. Raises Unclear, and SourceError for a photo
     with two labels.
     """
-    index = Index(photos)
     rows = read(data)
     heads = [plain(cell) for cell in rows[0]] if rows else []
     if len(heads) < 2 or (photo := _photo_column(rows, heads, index)) is None:
@@ -144,14 +143,16 @@ def _photo_column(rows: list[list[str]], heads: list[str], index: Index) -> int 
 def _label_column(
     body: list[list[str]], heads: list[str], names: list[str], photo: int, part: int | None, index: Index
 ) -> int:
-    """The column of the labels: one of a known name, or the only other one, where its words return. Raises Unclear."""
+    """The column of the labels: one of a known name, or the only other one, where it gives each photo one of a few
+    words. Raises Unclear."""
     if (known := _named(heads, LABEL_COLUMNS)) is not None and known != photo:
         return known
     others = [column for column in range(len(heads)) if column not in (photo, part)]
     if len(others) == 1:
         other = others[0]
-        labels = [row[other].strip() for row in body if len(row) > max(other, photo) and index.find(row[photo])]
-        if 2 <= len(set(labels)) <= max(len(labels) / 2, FEW_LABELS):
+        said = {(index.find(row[photo]), row[other].strip()) for row in body if len(row) > max(other, photo)}
+        photos, words = [one for one, _ in said if one], {word for one, word in said if one}
+        if 2 <= len(words) <= max(len(photos) / 2, FEW_LABELS) and len(set(photos)) == len(photos):
             return other
     raise Unclear(
         f"names photos ({names[photo]!r}), and does not tell which of its columns is their label"
