@@ -285,13 +285,15 @@ def test_an_upload_is_removed_however_it_ends(place, settings):
 def test_the_sweep_spares_what_is_known_and_what_is_young(place, settings):
     kept = imported(write_photos(place / "photos", count=5))
     at_work = begun(place / "photos")
-    for name in ("7-abc", "7-abc.tmp", f"{at_work.pk}-{at_work.token.hex[:12]}.tmp"):
+    for name in ("6-another-database", "7-abc", "7-abc.tmp", f"{at_work.pk}-{at_work.token.hex[:12]}.tmp"):
         (settings.DATASETS_DIR / name).mkdir()
+    (settings.DATASETS_DIR / "7-abc" / "unpublished").touch()
     for name, age in (("old.zip", 90_000), ("young.zip", 10)):
         (settings.UPLOADS_DIR / name).write_bytes(b"PK")
         os.utime(settings.UPLOADS_DIR / name, (time.time() - age,) * 2)
     sweep(Dataset.objects.all())
-    assert left() == sorted([kept.folder, f"{at_work.pk}-{at_work.token.hex[:12]}.tmp"])
+    assert left() == sorted(["6-another-database", kept.folder, f"{at_work.pk}-{at_work.token.hex[:12]}.tmp"])
+    assert not (settings.DATASETS_DIR / kept.folder / "unpublished").exists()
     assert [file.name for file in settings.UPLOADS_DIR.iterdir()] == ["young.zip"]
 
 

@@ -22,7 +22,7 @@ from classifier import examples
 from trainer.ingest import source
 from trainer.ingest.layout import clean_label
 from trainer.ingest.record import Record, SourceError
-from trainer.models.leftovers import UNFINISHED, sweep
+from trainer.models.leftovers import sweep
 from trainer.split import PARTS
 
 NAME = RegexValidator(r"^[a-z0-9][a-z0-9_-]{0,63}\Z", "Use small letters, digits, hyphens and underscores, at most 64.")
@@ -121,9 +121,8 @@ class Dataset(Job):
 
     @classmethod
     def tidy(cls) -> None:
-        """Remove what imports left whose process was killed. Whole folders stay: the photos of a database that was
-        restored, or is another than before, must not go because nobody imports."""
-        sweep(cls.objects.all(), f"*{UNFINISHED}")
+        """Remove what imports left whose process was killed."""
+        sweep(cls.objects.all())
 
     @property
     def path(self) -> Path:

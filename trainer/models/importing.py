@@ -29,7 +29,7 @@ from trainer.ingest.store import Photo as Kept
 from trainer.ingest.store import Unreadable, keep
 from trainer.models import editing
 from trainer.models.dataset import Dataset, Photo
-from trainer.models.leftovers import UNFINISHED, own_folder, sweep
+from trainer.models.leftovers import UNFINISHED, UNPUBLISHED, own_folder, sweep
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +164,7 @@ def publish(
 ) -> None:
     """Make the photos visible, all at once, or none of them."""
     (staging / "thumbnails").unlink(missing_ok=True)
+    (staging / UNPUBLISHED).touch()
     os.sync()  # the files lie on the disk before a row says so
     staging.rename(folder)
     counts = {part: content.parts.count(part) for part in Photo.Part.values}
@@ -184,6 +185,7 @@ def publish(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    (folder / UNPUBLISHED).unlink(missing_ok=True)
     discard_upload(dataset)
 
 

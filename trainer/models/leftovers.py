@@ -16,6 +16,7 @@ from breedsite.jobs import JobQuerySet
 log = logging.getLogger(__name__)
 
 UNFINISHED = ".tmp"  # the end of the name of a folder that an import writes into
+UNPUBLISHED = "unpublished"  # a file in a whole folder, until a row names that
 ABANDONED_SECONDS = 24 * 3600.0  # an upload that no dataset waits for
 
 
@@ -24,10 +25,13 @@ def own_folder(pk: int, token: UUID) -> str:
     return f"{pk}-{token.hex[:12]}"
 
 
-def sweep(datasets: JobQuerySet[Any], folders: str = "*") -> None:
-    """Remove the `folders` that no row of all `datasets` names, and the uploads that no row waits for."""
+def sweep(datasets: JobQuerySet[Any]) -> None:
+    """Remove the folders of imports that came to no end and that no row of all `datasets` names, and the uploads that
+    no row waits for. Published folders stay: whoever names another database must not lose the photos of the first."""
     place = Path(settings.DATASETS_DIR)
-    found = list(place.glob(folders))  # before the rows are read: an import has its row before its folder
+    marked = {file.parent for file in place.glob(f"*/{UNPUBLISHED}")}
+    # before the rows are read: an import has its row before its folder
+    found = marked | set(place.glob(f"*{UNFINISHED}"))
     known = set()
     rows = datasets.filter(Q(status__in=datasets.model.HELD) | ~Q(folder=""))  # in one query: a row may end meanwhile
     for pk, token, folder in rows.values_list("pk", "token", "folder"):
