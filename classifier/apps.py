@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 
 from classifier import examples
 from classifier.guard import Limits
@@ -85,7 +84,7 @@ class ClassifierConfig(AppConfig):
         """Ask for the examples of this version, so that no page has to. They stay while the database is away."""
         try:
             self.examples = [one for source in examples.sources for one in source(version.digest)] if version else []
-        except DatabaseError as error:
+        except Error as error:
             if self._examples_known:
                 log.warning("The example pictures cannot be looked up, those of before stay: %s", error)
             self._examples_known = False
@@ -108,7 +107,7 @@ def active_target() -> Target | None:
 
     try:
         version = ModelVersion.objects.defer("spec").active()
-    except DatabaseError as error:
+    except Error as error:
         raise Unreachable(str(error).strip() or type(error).__name__) from error
     return None if version is None else target_of(version)
 
@@ -123,5 +122,5 @@ def keep_failure(identity: Identity, sentence: str) -> None:
 
     try:
         ModelVersion.objects.filter(digest=identity.digest).update(failure=sentence)
-    except DatabaseError:
+    except Error:
         log.exception("Why %s could not be loaded could not be stored.", identity)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from trainer import duplicates
 from trainer.data import survey
 from trainer.ingest.record import Record
+from trainer.report import MAX_UNREADABLE
 from trainer.split import PARTS, fingerprint, split
 
 log = logging.getLogger(__name__)
-
-MAX_UNREADABLE = 0.01  # of the records; more than that is a fault of the data to be mended first
 
 
 class DatasetError(ValueError):

@@ -11,8 +11,7 @@ from types import FrameType
 from typing import Any
 
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import Error, connection
 
 from trainer.models.run import TrainingRun
 
@@ -53,7 +52,7 @@ class Heart(threading.Thread):
                 try:
                     self.lost = not self.run_row.beat(**self.live)
                     reached = monotonic()
-                except DatabaseError as error:
+                except Error as error:
                     log.warning("%s cannot beat now: %s", self.run_row, error)
                     connection.close()
                     self.lost = monotonic() - reached > MUTE_SECONDS

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
 
 from classifier.guard import Limits
 from trainer import report
@@ -246,7 +245,7 @@ def heart(dataset: Dataset, leaving: Callable[[], bool]) -> Iterator[None]:
                 if time.monotonic() - beaten > settings.HEARTBEAT_SECONDS:
                     beaten = time.monotonic()
                     ours.beat()
-            except DatabaseError as error:
+            except Error as error:
                 log.warning("The heartbeat of %s was not written: %s", dataset, error)
             finally:
                 connection.close()

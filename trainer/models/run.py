@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
-from django.core.validators import RegexValidator
 from django.db import IntegrityError, models, transaction
 from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.expressions import Combinable
@@ -19,11 +18,10 @@ from django.utils import timezone
 from breedsite.jobs import Job, JobQuerySet
 from classifier import crash
 from classifier.models import ModelVersion
-from trainer.models.dataset import Dataset
+from trainer.models.dataset import NAME, Dataset
 from trainer.presets import PRESETS
 from trainer.recipe import Recipe, RecipeError
 
-NAME = RegexValidator(r"^[a-z0-9][a-z0-9_-]{0,63}\Z", "Use small letters, digits, hyphens and underscores, at most 64.")
 HELD = ("running", "stopping")
 
 
