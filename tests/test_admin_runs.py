@@ -125,7 +125,7 @@ def test_what_was_changed_is_trained(admin_client):
 
 
 def test_a_form_that_is_sent_twice_starts_one_run(admin_client):
-    """R24: a double click, a reload, a browser that asks again."""
+    """A double click, a reload, a browser that asks again."""
     dataset = make_dataset()
     key = admin_client.get(ADD).context["form"]["key"].value()
     for _ in range(3):
@@ -233,7 +233,6 @@ def test_a_queued_run_shows_its_place(admin_client, monkeypatch):
 
 
 def test_a_queue_that_is_unreachable_is_said_wherever_the_run_is_shown(admin_client, settings):
-    """R25."""
     settings.BROKER_URL = "redis+socket:///nowhere/valkey.sock"
     health.queue_state.forget()
     run = make_run()
@@ -331,7 +330,7 @@ def test_clone_and_continue_make_new_runs(admin_client, claimed, artifact_folder
 
 
 def test_a_run_that_failed_is_offered_again_at_a_smaller_rate(admin_client, claimed, artifact_folder):
-    """R19: from the epoch that was kept."""
+    """From the epoch that was kept."""
     version = ModelVersion.objects.install(artifact_folder)
     claimed.finish(Status.FAILED, "The loss became NaN at epoch 4.", version=version)
     assert admin_client.get(page("state", claimed)).json()["verbs"] == ["clone", "adjust", "continue"]

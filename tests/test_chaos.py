@@ -35,7 +35,7 @@ def test_without_a_word_every_part_is_done_in_its_full_size():
 
 @pytest.mark.alone
 def test_a_run_survives_a_death_at_every_named_place():
-    """R4, R5: on SQLite and the embedded Valkey."""
+    """On SQLite and the embedded Valkey."""
     figures = chaos("small", "--small", "5")
     assert sum(figures["kills"].values()) == 5 and figures["deaths"] >= 20
     assert figures["overlapping_owners"] == figures["checkpoints_written_again"] == figures["epochs_stored_twice"] == 0
@@ -53,13 +53,11 @@ def test_a_run_survives_kills_on_postgresql_and_a_broker_of_its_own():
 
 @pytest.mark.alone
 def test_checkpoints_survive_kills_and_damage():
-    """R6."""
     figures = chaos("checkpoints", "--checkpoints", "5")
     assert figures["kills"] == figures["damages"] == 5 and figures["good_copy_lost"] == 0
 
 
 @pytest.mark.alone
 def test_many_starts_at_the_same_moment_are_as_many_runs_as_were_meant():
-    """R24."""
     figures = chaos("starts", "--on", "own")
     assert (figures["starts"], figures["runs"], figures["claims_tried"], figures["claims"]) == (200, 10, 200, 10)

@@ -1,4 +1,4 @@
-"""R20: what people or disks did to files and rows is said beside what it concerns, and hinders nothing else."""
+"""What people or disks did to files and rows is said beside what it concerns, and hinders nothing else."""
 
 import html
 import itertools

@@ -45,7 +45,7 @@ def forget():
 def test_the_setting_and_the_machine_decide_where_trainings_run(
     monkeypatch, caplog, setting: str, count: int, expected: tuple[str, ...], warned: bool
 ):
-    """R40: without its GPU a training runs on the processor, with a warning."""
+    """Without its GPU a training runs on the processor, with a warning."""
     monkeypatch.setattr(devices, "cuda_devices", lambda: count)
     assert devices.places(setting) == expected
     assert ("trainings run on the processor" in caplog.text) == warned
@@ -144,7 +144,7 @@ def test_a_training_whose_gpu_is_missing_goes_on_on_the_processor_and_says_so(tm
 
 
 def test_a_gpu_that_fails_ends_the_process_as_a_death_so_that_it_is_started_again(tmp_path, monkeypatch):
-    """R40: after a device-side assert every call fails until the process is a new one."""
+    """After a device-side assert every call fails until the process is a new one."""
     job = write_job(tmp_path)
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"

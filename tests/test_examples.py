@@ -105,7 +105,7 @@ def test_an_example_is_served_as_a_copy_that_no_browser_runs(client: Client, fol
 
 @pytest.mark.parametrize("name", sorted(name for name, case in CASES.items() if case.codes == {OK}))
 def test_nothing_but_pixels_of_a_file_is_served(client: Client, folder, name: str):
-    """Metadata, comments, profiles and what hangs behind the picture stay with the operator (R13)."""
+    """Metadata, comments, profiles and what hangs behind the picture stay with the operator."""
     (folder / "1.jpg").write_bytes(CASES[name].data + MARKER)
     response = client.get(address(folder))
     assert response.status_code == 200

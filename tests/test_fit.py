@@ -53,7 +53,6 @@ def test_labels_weigh_by_their_photos_where_the_recipe_says_so(parts, tmp_path):
 
 @pytest.mark.parametrize("faulty", [{1}, {2}, {1, 2, 3}])
 def test_an_epoch_whose_loss_is_not_finite_is_told_as_null_and_never_the_best(parts, tmp_path, monkeypatch, faulty):
-    """R19."""
     losses = iter([math.nan if number in faulty else 1.0 / number for number in (1, 2, 3)])
     monkeypatch.setattr(fitting, "loss_of", lambda logits, answers: next(losses))
     one = fit(parts, dataclasses.replace(RECIPE, epochs=3), tmp_path)

@@ -75,7 +75,7 @@ def test_a_range_test_looks_once_and_then_sweeps_the_head(tmp_path, published):
 
 @pytest.mark.alone
 def test_a_signal_and_a_kill_while_features_are_computed_change_no_bit(tmp_path, published):
-    """R5. 24 training photos with two views and three validation photos are 51 pictures."""
+    """24 training photos with two views and three validation photos are 51 pictures."""
     whole = tmp_path / "whole"
     whole.mkdir()
     process = start(job(whole, published))

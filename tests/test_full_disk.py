@@ -1,4 +1,4 @@
-"""R28: what each part does on a disk that is really full, and when there is room again."""
+"""What each part does on a disk that is really full, and when there is room again."""
 
 import errno
 from collections.abc import Iterator

@@ -261,7 +261,7 @@ def test_a_png_of_many_empty_chunks_takes_less_than_a_second():
 
 
 def test_only_one_module_opens_pictures():
-    """R1: whoever decodes a photo another way gets other pixels, and another hole."""
+    """Whoever decodes a photo another way gets other pixels, and another hole."""
     root = Path(guard.__file__).parent.parent
     users = {
         path.relative_to(root).as_posix()

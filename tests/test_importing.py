@@ -248,7 +248,6 @@ def test_a_full_disk_is_said_and_leaves_nothing(place, monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_an_import_that_meets_a_database_that_is_away_waits_for_another_attempt(place, monkeypatch):
-    """R26."""
 
     def away(*_: object, **__: object) -> None:
         raise OperationalError("the connection is closed")

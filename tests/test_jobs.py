@@ -104,7 +104,7 @@ CLAIM = "import django; django.setup(); from tests.errands import claim_all; cla
 
 
 def race() -> None:
-    """R24: eight processes, each a fresh interpreter, claim two hundred rows as fast as they can."""
+    """Eight processes, each a fresh interpreter, claim two hundred rows as fast as they can."""
     names = [str(number) for number in range(200)]
     Errand.objects.bulk_create(Errand(name=name) for name in names)
     environment = os.environ | {"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "breedsite.settings"}
@@ -154,7 +154,7 @@ def test_a_beat_tells_that_the_work_goes_on():
 
 
 def test_who_lost_the_token_can_change_nothing_any_more():
-    """R27: it was taken for dead, another has begun, and then it wakes up."""
+    """It was taken for dead, another has begun, and then it wakes up."""
     queue("one")
     late = claim()
     silent(late)
@@ -181,7 +181,6 @@ def test_who_has_to_go_gives_the_row_back_to_its_old_place():
 # --- ending -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("end", [Status.FINISHED, Status.FAILED, Status.STOPPED])
 def test_an_end_stays_the_end(end):
-    """R20."""
     queue("one")
     errand = claim()
     token = errand.token
@@ -265,7 +264,7 @@ def test_a_row_that_never_had_a_heartbeat_is_judged_by_its_start():
 
 
 def test_poison_fails_after_three_deaths_and_others_proceed():
-    """R23, with pauses of 10 and 60 seconds before the second and third attempt."""
+    """With pauses of 10 and 60 seconds before the second and third attempt."""
     queue("poison", "food")
     for pause in (10, 60):
         errand = claim()
@@ -305,7 +304,7 @@ def test_what_waits_is_rung_for_again(rung):
 
 
 def test_a_broker_that_does_not_answer_fails_nothing(settings):
-    """R25: the row waits, and the reconciler will ring again."""
+    """The row waits, and the reconciler will ring again."""
     from celery import Celery
 
     queue("one")
@@ -318,7 +317,7 @@ def test_a_broker_that_does_not_answer_fails_nothing(settings):
 
 
 def test_a_broker_that_takes_nothing_fails_nothing(monkeypatch):
-    """R28: a Redis whose own disk is full answers every message with this."""
+    """A Redis whose own disk is full answers every message with this."""
 
     def full(*_: object, **__: object) -> None:
         raise ResponseError("MISCONF Errors writing to the AOF file: No space left on device")

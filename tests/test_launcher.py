@@ -49,7 +49,7 @@ def launcher(tmp_path: Path, out: io.StringIO, monkeypatch):
 
 
 def test_a_line_that_finds_no_room_is_lost_and_the_next_one_is_not(launcher, out, monkeypatch):
-    """R28: the output is a file on a disk that is full for a while."""
+    """The output is a file on a disk that is full for a while."""
     room = [False, True]
 
     def write(text: str) -> int:

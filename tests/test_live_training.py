@@ -56,7 +56,7 @@ def trainers(data: Path) -> list[tuple[int, int]]:
 
 
 def test_a_run_survives_the_end_of_the_site_and_the_death_of_its_worker(tmp_path: Path):
-    """R4, R21: SIGTERM to the site, then kill -9 of the process of the pool that supervises the training."""
+    """SIGTERM to the site, then kill -9 of the process of the pool that supervises the training."""
     data = tmp_path / "var"
     with Site(data, **QUICK) as site:
         site.wait_for("Ready in")
@@ -78,4 +78,4 @@ def test_a_run_survives_the_end_of_the_site_and_the_death_of_its_worker(tmp_path
         assert len(until(lambda: trainers(data))) == 1
         shell(data, "from trainer.models import TrainingRun; TrainingRun.objects.get().stop()")
         clock = FairClock(site.processes())
-        assert clock.until(lambda: not trainers(data)) < 11, "R22: it trains no more within ten seconds"
+        assert clock.until(lambda: not trainers(data)) < 11, "it trains no more within ten seconds"

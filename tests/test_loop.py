@@ -99,7 +99,7 @@ def test_a_resumed_training_ends_with_the_same_bits(photos, tmp_path, stop_after
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 5, 8])
 def test_a_training_stopped_within_an_epoch_ends_with_the_same_bits_and_figures(photos, tmp_path, stop_after: int):
-    """R5: thirty photos in batches of eight are four steps an epoch."""
+    """Thirty photos in batches of eight are four steps an epoch."""
     whole = start(photos)
     steps = list(progress(whole, photos, SMALL))
     stopped = start(photos)
@@ -157,7 +157,7 @@ def test_one_step_that_is_not_finite_is_skipped_and_counted(photos, monkeypatch)
 
 
 def test_constant_photos_train_without_a_number_that_is_not_finite(photos):
-    """R19: a variance of nothing."""
+    """A variance of nothing."""
     pixels = torch.full_like(photos.pixels, 7)
     for epoch in train(start(photos), dataclasses.replace(photos, pixels=pixels), SMALL):
         assert math.isfinite(epoch.loss) and epoch.skipped_steps == 0
@@ -165,7 +165,7 @@ def test_constant_photos_train_without_a_number_that_is_not_finite(photos):
 
 @pytest.mark.parametrize("fault", ["gradient", "pictures"])
 def test_a_step_that_is_not_finite_leaves_nothing_behind(photos, fault: str):
-    """R19: neither in the weights nor in the optimizer, the average or the batch-norm statistics."""
+    """Neither in the weights nor in the optimizer, the average or the batch-norm statistics."""
     training = start(photos)
     training.train_mode()
     targets = torch.eye(photos.label_count)[torch.arange(8) % 3]
@@ -300,7 +300,7 @@ class Narrow(Tiny):
 
 
 def test_a_batch_that_does_not_fit_is_computed_in_parts_and_nothing_of_the_attempt_is_kept(photos):
-    """R40: an exception's frames would keep the tensors that fill the memory."""
+    """An exception's frames would keep the tensors that fill the memory."""
     trainings = []
     for room, parts in ((2, 1), (8, 4)):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""R19: steps and epochs of a training whose loss is not finite, up to the card of its version."""
+"""Steps and epochs of a training whose loss is not finite, up to the card of its version."""
 
 import json
 import math

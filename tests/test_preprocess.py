@@ -153,7 +153,7 @@ def test_whatever_pillow_raises_is_a_refusal(error: Exception, monkeypatch: pyte
 
 @pytest.mark.parametrize("name", ["legit_50mp.jpg", "rgba_49mp.png", "progressive_49mp.jpg", "webp_39mp.webp"])
 def test_the_largest_pictures_take_less_than_700_megabytes(name: str, tmp_path):
-    """R3, in a process of its own, whose peak nobody else has raised."""
+    """In a process of its own, whose peak nobody else has raised."""
     make = {
         "legit_50mp.jpg": lambda: CASES["legit_50mp.jpg"].data,
         "rgba_49mp.png": lambda: encode(Image.new("RGBA", (8500, 5800), (9, 9, 9, 99)), "PNG", compress_level=1),

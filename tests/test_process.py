@@ -86,7 +86,7 @@ def test_it_writes_down_its_answer_to_every_photo(whole):
 
 
 def test_a_signal_in_the_middle_of_an_epoch_changes_no_bit_of_the_result(whole, tmp_path, monkeypatch):
-    """R5: left on SIGTERM, then killed without a word, then finished: by three processes in three folders."""
+    """Left on SIGTERM, then killed without a word, then finished: by three processes in three folders."""
     folder, undisturbed = whole
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     after_event(tmp_path, "step")
@@ -163,7 +163,7 @@ def test_a_version_can_be_trained_further(whole, tmp_path):
     ],
 )
 def test_what_a_person_can_mend_is_said_in_words(tmp_path, changes, sentence):
-    """R19 for the loss; nothing that is not finite stands in an event."""
+    """Nothing that is not finite stands in an event, the loss included."""
     code, said = done(write_job(tmp_path, **changes))
     assert code == FAILED
     assert sentence in said[-1]["sentence"] and said[-1]["event"] == "failed"
@@ -179,7 +179,7 @@ def test_a_photo_that_changed_since_the_import_is_refused_by_its_name(tmp_path):
 
 
 def test_a_full_disk_is_said_with_what_is_needed_and_what_is_free(tmp_path, monkeypatch):
-    """R28: before anything is trained."""
+    """Before anything is trained."""
     job = write_job(tmp_path)
     (tmp_path / "sitecustomize.py").write_text(
         "import shutil, types\nshutil.disk_usage = lambda _: types.SimpleNamespace(free=10**6)\n"

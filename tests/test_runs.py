@@ -202,7 +202,6 @@ def test_who_keeps_dying_over_the_best_epoch_of_a_stopped_run_ends_it():
 
 # --- space --------------------------------------------------------------------------------------------------------
 def test_a_run_without_space_waits_until_there_is_some(monkeypatch):
-    """R28."""
     make_run()
     run = claim()
     monkeypatch.setattr("shutil.disk_usage", lambda _: types.SimpleNamespace(free=3_000_000))

@@ -156,7 +156,7 @@ def test_the_site_uses_it():
 
 @pytest.mark.timeout(300)
 def test_eight_writers_a_slow_reader_and_kills_lose_nothing(tmp_path):
-    """R15 in small: `python -m benchmarks.database` does it in full."""
+    """In small: `python -m benchmarks.database` does it in full."""
     sizes = ["--transactions", "25", "--reader", "1", "--kills", "5"]
     command = [sys.executable, "-m", "benchmarks.database", *sizes]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)

@@ -43,7 +43,7 @@ def die() -> None:
 
 
 def test_a_stop_keeps_the_best_weights_and_resume_replaces_the_candidate():
-    """R22: within ten seconds nothing trains any more."""
+    """Within ten seconds nothing trains any more."""
     run = make_run(epochs=40)
     asked: list[float] = []
 

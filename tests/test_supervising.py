@@ -108,7 +108,7 @@ def test_a_run_becomes_a_candidate_version_with_its_lineage():
 
 
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(settings):
-    """R4, R5: kill -9 after the first epoch; and the supervisor of the second attempt has to go in the middle."""
+    """`kill -9` after the first epoch; and the supervisor of the second attempt has to go in the middle."""
     undisturbed = make_run(make_dataset("calm"))
     supervise(claim())
     run = make_run(make_dataset("storm"))
@@ -141,7 +141,7 @@ def test_what_a_person_can_mend_fails_with_its_sentence():
 
 
 def test_a_training_that_diverges_keeps_its_best_epoch(monkeypatch, tmp_path):
-    """R19: inf in the pictures of one batch after another from the second epoch on."""
+    """An infinity in the pictures of one batch after another from the second epoch on."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "def trace(frame, event, argument):\n"
@@ -176,7 +176,6 @@ def test_an_error_that_nobody_foresaw_points_to_the_log(monkeypatch, tmp_path):
 
 
 def test_who_was_taken_for_dead_ends_its_training_and_publishes_nothing():
-    """R27."""
     run = make_run(epochs=40)
 
     def lose() -> None:
@@ -228,7 +227,7 @@ def test_the_task_trains_what_waits_one_after_the_other():
 
 
 def test_everything_waits_while_the_database_is_away(monkeypatch):
-    """R26: the training goes on, its epochs are stored in their order when the database is back, and what it takes to
+    """The training goes on, its epochs are stored in their order when the database is back, and what it takes to
     begin and to end a run is done then as well."""
     run = make_run()
     failures: list[str] = []
@@ -259,7 +258,7 @@ def test_everything_waits_while_the_database_is_away(monkeypatch):
 
 
 def test_an_end_whose_confirmation_was_lost_is_the_end(monkeypatch):
-    """R26: the server had committed when the connection broke."""
+    """The server had committed when the connection broke."""
     run = make_run(epochs=1)
     whole = TrainingRun.finish
 

@@ -62,7 +62,7 @@ def test_the_socket_that_a_kill_leaves_is_no_obstacle(folder):
 
 
 def test_it_writes_nothing_to_the_disk_which_may_be_full(folder):
-    """R28: with a file of its own it would refuse every write, and every PING, for as long as there is no room."""
+    """With a file of its own it would refuse every write, and every PING, for as long as there is no room."""
     with server(folder) as process:
         client(folder).rpush("queue", "a", "b")
         process.terminate()

@@ -27,7 +27,7 @@ def folders(settings, tmp_path, monkeypatch) -> None:
 
 
 def test_a_worker_that_beats_is_alive_until_it_is_silent_for_two_rounds(admin_client, settings):
-    """R36: within a minute."""
+    """Within a minute."""
     assert settings.RECONCILE_SECONDS == 30
     assert NOBODY in front(admin_client)
     Worker.objects.beat()

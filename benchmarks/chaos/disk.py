@@ -1,4 +1,4 @@
-"""R28: each place where something is stored is a small disk, which is filled at the worst moment and emptied again.
+"""Each place where something is stored is a small disk, which is filled at the worst moment and emptied again.
 
 Requests must be refused with 503 `storage_full` where they need room and answered where they do not; a run must wait,
 say how much it needs, and go on by itself; nothing may be corrupt afterwards. Needs root, for the mounts.

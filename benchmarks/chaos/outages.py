@@ -1,4 +1,4 @@
-"""R25, R26: the broker is killed and stays away, then the database, while a run trains and visitors ask.
+"""The broker is killed and stays away, then the database, while a run trains and visitors ask.
 
 On a PostgreSQL cluster of its own, with the site's usual lease and pauses, so that the seconds are those of real life.
 Meanwhile a run is accepted, photos are answered, pages that need the database say 503; afterwards the worker consumes
