@@ -69,25 +69,24 @@ def await_step(child: Child) -> None:
     raise SystemExit(f"The training made no step within {START_SECONDS:.0f} s.")
 
 
-def images_per_second(child: Child) -> float:
-    """Of the training, as it told last."""
-    last = 0.0
-    while (event := child.next_event(0.01)) is not None:
-        last = event.get("images_per_second", last)
-    return last
+def processor_seconds(process: int) -> float:
+    """What a process has used of the processors so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(running: Site, child: Child, photos: Path, *, rounds: int, requests: int) -> dict[str, list[float]]:
-    """p50 in ms without and with the training, and its images a second, of each round."""
-    found: dict[str, list[float]] = {"idle": [], "training": [], "images": []}
+    """p50 in ms without and with the training, and the processors that this took meanwhile, of each round."""
+    found: dict[str, list[float]] = {"idle": [], "training": [], "processors": []}
     for _ in range(rounds):
         for state, number in (("idle", signal.SIGSTOP), ("training", signal.SIGCONT)):
             child.process.send_signal(number)
             time.sleep(0.5)
+            began, used = time.monotonic(), processor_seconds(child.process.pid)
             report = load(running.predict_url, photos, concurrency=1, requests=requests)
             assert report["statuses"] == {"200": requests}, report["statuses"]
             found[state].append(report["latency_ms"]["200"]["p50"])
-        found["images"].append(images_per_second(child))
+        found["processors"].append((processor_seconds(child.process.pid) - used) / (time.monotonic() - began))
     return found
 
 
@@ -110,9 +109,10 @@ def main() -> None:
         finally:
             child.kill()
     ratios = [busy / idle for idle, busy in zip(found["idle"], found["training"], strict=True)]
+    took = statistics.median(found["processors"])
     print(f"p50 at concurrency 1: {statistics.median(found['idle']):.1f} ms with the training frozen,")
     print(f"{statistics.median(found['training']):.1f} ms beside it: {statistics.median(ratios):.2f} times as long")
-    print(f"(rounds {min(ratios):.2f} to {max(ratios):.2f}). The training made {found['images'][-1]:.0f} images/s.")
+    print(f"(rounds {min(ratios):.2f} to {max(ratios):.2f}). The training took {took:.2f} processors.")
     print(f"{arguments.rounds} rounds of 2 x {arguments.requests} requests; load before {before:.1f}")
 
 

@@ -10,11 +10,13 @@ def waiting(job: Job) -> str:
     place = job.place
     if place is None:
         return ""
+    if job.stop_requested:
+        return "It is stopped once a worker has kept its best."
     if queue_state() != "ok":
         return f"The queue is unreachable; the {job._meta.verbose_name} will start by itself."
     if not Worker.objects.alive().exists():
         return f"Number {place} in the queue, but no worker is running: it begins when one is started."
-    return f"Number {place} in the queue" + (", to be stopped." if job.stop_requested else ".")
+    return f"Number {place} in the queue."
 
 
 def obstacle(kind: type[Job]) -> str:

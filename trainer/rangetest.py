@@ -20,7 +20,7 @@ from trainer.cache import FeatureCache
 from trainer.dataset import Dataset
 from trainer.features import Computing
 from trainer.fit import Fit
-from trainer.loop import CPU, MAX_NONFINITE_IN_A_ROW, Diverged, Source, Step, Training, progress
+from trainer.loop import CPU, Diverged, Source, Step, Training, progress
 from trainer.rates import changes, reference
 from trainer.recipe import Recipe
 
@@ -98,7 +98,7 @@ def sweep(
     training.look_steps = 1  # each step at a rate of its own
     groups = training.optimizer.param_groups
     shares = [group["highest"] / reference(training.recipe) for group in groups]
-    average, smallest, seen, missing = 0.0, math.inf, 0, 0
+    average, smallest, seen = 0.0, math.inf, 0
     one_by_one = (one for one in progress(training, source, preprocessing) if isinstance(one, Step))
     for number in range(1, steps + 1):
         rate = lowest * (highest / lowest) ** ((number - 1) / (steps - 1))
@@ -107,12 +107,10 @@ def sweep(
         try:
             step = next(one_by_one)
         except Diverged:
+            yield Point(number, rate, math.nan)
             return
         yield Point(number, rate, step.loss)
-        missing = 0 if math.isfinite(step.loss) else missing + 1
-        if missing == MAX_NONFINITE_IN_A_ROW:  # `progress` counts them within an epoch only, and one may be a step
-            return
-        if missing:
+        if not math.isfinite(step.loss):
             continue
         average = MOVING * average + (1 - MOVING) * step.loss
         seen += 1

@@ -54,7 +54,7 @@ PARTS = {
     "checkpoints": Part(50, "a kill while a checkpoint is written, and a damaged one", everywhere=False),
     "starts": Part(200, "starts and claims at the same moment"),
     "disk": Part(5, "each place where something is stored on a disk that is full", everywhere=False),
-    "outages": Part(3, "the broker killed and away, and a PostgreSQL stopped or killed", everywhere=False),
+    "outages": Part(20, "the broker killed and away, and a PostgreSQL stopped or killed", everywhere=False),
 }
 
 

@@ -146,13 +146,13 @@ def trained(db) -> Callable[[], TrainingRun]:
 
     def make() -> TrainingRun:
         run = make_run(Dataset.objects.get())
+        run.stop()  # before it has an epoch, of which a process would make a version first
         for number in range(1, 11):
             run.epochs.create(
                 number=number, loss=2 / number, accuracy=number / 12, validation_loss=abs(7 - number) / 5 + 0.5,
                 validation_top1=number / 15, learning_rate=0.1 / number, seconds=1.0, images_per_second=20.0,
                 trail=[[step, 0.1 / number, 1.0] for step in (1, 2, 3)],
             )  # fmt: skip
-        run.stop()
         return run
 
     return make

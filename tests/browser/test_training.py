@@ -159,7 +159,8 @@ def test_the_buttons_do_what_they_say(admin: Page, trained, live_server):
     admin.get_by_role("button", name="Resume").click()
     expect(admin.locator("#status")).to_have_text("queued")
     admin.get_by_role("button", name="Stop").click()
-    expect(admin.locator("#status")).to_have_text("stopped")
+    expect(admin.locator("#words")).to_have_text("It is stopped once a worker has kept its best.")
+    expect(admin.get_by_role("button", name="Stop")).to_be_hidden()
     admin.get_by_role("button", name="Clone").click()
     expect(admin.locator("#status")).to_have_text("queued")
     assert TrainingRun.objects.count() == 2
