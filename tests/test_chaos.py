@@ -17,8 +17,10 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 def chaos(*words: str, **settings: str) -> dict:
-    """The figures of a part, none of which is in want of anything. A lease of ten seconds: beside other tests one of three
-    runs out now and then while its owner lives."""
+    """The figures of a part, none of which is in want of anything.
+
+    The lease is ten seconds: beside other tests one of three runs out now and then while its owner lives.
+    """
     bare = {name: value for name, value in os.environ.items() if name not in (*FROM_OUTSIDE, "LEASE_SECONDS")}
     command = [sys.executable, "-m", "benchmarks.chaos", *words]
     done = subprocess.run(
