@@ -1,10 +1,13 @@
 """What the operating system knows about processes."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+
+EXITING = 0x4  # the kernel's PF_EXITING
 
 
 def running(process: int) -> bool:
@@ -13,6 +16,23 @@ def running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def acts(process: int) -> bool:
+    """Whether it may do anything yet. One of the lowest priority that was killed needs a processor to end, which it may
+    wait seconds for; it does nothing more until then."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+        flags = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[6])
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return running(process) and not doomed(status) and not flags & EXITING
+
+
+def doomed(status: str) -> bool:
+    """Whether SIGKILL waits for a process, of which the kernel tells `status`."""
+    waiting = (line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:")))
+    return any(int(signals, 16) >> (signal.SIGKILL - 1) & 1 for signals in waiting)
 
 
 def cpu_seconds(process: int) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.site import EPHEMERAL_PORTS, free_port
-from tests.processes import FairClock, of_site
+from tests.processes import FairClock, acts, doomed, of_site
 
 pytestmark = pytest.mark.alone
 
@@ -46,6 +46,19 @@ def test_a_file_that_is_closed_meanwhile_hides_no_process(tmp_path, monkeypatch)
     monkeypatch.setattr(Path, "readlink", gone)
     with process(DATA_DIR=str(tmp_path)) as named, process(tmp_path / "launcher.lock") as holds:
         assert sorted(of_site(tmp_path)) == sorted([named, holds])
+
+
+def test_who_was_killed_and_waits_for_a_processor_to_end_acts_no_more():
+    assert acts(os.getpid())
+    process = subprocess.Popen(["sleep", "60"])
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not acts(process.pid)
+    process.wait()
+    assert not acts(process.pid)
+    assert doomed("SigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\n")
+    assert doomed("SigPnd:\t0000000000000000\nShdPnd:\t0000000000004100\n")
+    assert not doomed("SigPnd:\t0000000000000000\nShdPnd:\t0000000000004000\nSigBlk:\t0000000000000100\n")
 
 
 def test_a_fair_clock_stands_still_while_others_have_the_processors(monkeypatch):

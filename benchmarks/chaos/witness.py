@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Count
 
-from tests.processes import running
+from tests.processes import acts, running
 from trainer.models import EpochMetric, TrainingRun
 from trainer.models.jobfile import number
 
@@ -64,7 +64,7 @@ class Witness:
             for pid in alive.keys() - seen.pids:
                 seen.pids.add(pid)
                 self.note(pk, "process", pid=pid, attempt=alive[pid], token=rows[pk]["token"] if pk in rows else None)
-            rivals = [pid for pid in alive.keys() - self.excused if running(pid)]
+            rivals = [pid for pid in alive.keys() - self.excused if acts(pid)]
             if len(rivals) > 1:
                 self.overlaps += 1
                 self.note(pk, "overlap", pids=rivals)
