@@ -35,6 +35,11 @@ def doomed(status: str) -> bool:
     return any(int(signals, 16) >> (signal.SIGKILL - 1) & 1 for signals in waiting)
 
 
+def parent_of(process: int) -> int:
+    """Raises OSError for one that has ended."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def cpu_seconds(process: int) -> float:
     """The processor time of it and of its children that have ended; 0 where it has ended itself."""
     try:

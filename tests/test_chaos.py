@@ -5,27 +5,24 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from benchmarks.chaos.__main__ import PARTS
+from benchmarks.chaos.witness import Witness
 from tests.site import FROM_OUTSIDE, ROOT
 
 pytestmark = pytest.mark.timeout(1200)
 
 
 def chaos(*words: str, **settings: str) -> dict:
-    """The figures of a part, none of which is in want of anything.
-
-    The lease is ten seconds: beside other tests one of three runs out now and then while its owner lives.
-    """
+    """The figures of a part, none of which is in want of anything."""
     bare = {name: value for name, value in os.environ.items() if name not in (*FROM_OUTSIDE, "LEASE_SECONDS")}
     command = [sys.executable, "-m", "benchmarks.chaos", *words]
-    done = subprocess.run(
-        command, cwd=ROOT, env=bare | {"LEASE_SECONDS": "10"} | settings, capture_output=True, text=True
-    )
+    done = subprocess.run(command, cwd=ROOT, env=bare | settings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-5000:]
     (figures,) = json.loads(done.stdout).values()
     assert figures["broken"] == []
@@ -36,6 +33,19 @@ def test_without_a_word_every_part_is_done_in_its_full_size():
     full = {"kills": 100, "points": 5, "freezes": 20, "stops": 50, "cancels": 100, "disk": 5}
     assert {name: PARTS[name].size for name in full} == full
     assert all(PARTS[name].usual for name in full)
+
+
+def test_a_program_that_a_training_starts_is_no_second_owner(tmp_path):
+    """Between fork and exec it bears the training's name."""
+    job = tmp_path / "runs" / "7" / "attempt-1" / "train.json"
+    forks = "import os, time; os.fork(); print('here', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", forks, "trainer.process", str(job)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0) as training:
+        try:
+            assert [training.stdout.readline() for _ in range(2)] == [b"here\n"] * 2
+            assert Witness(tmp_path).trainers() == {7: {training.pid: "attempt-1"}}
+        finally:
+            os.killpg(training.pid, signal.SIGKILL)
 
 
 @pytest.mark.alone

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Count
 
-from tests.processes import acts, running
+from tests.processes import acts, parent_of, running
 from trainer.models import EpochMetric, TrainingRun
 from trainer.models.jobfile import number
 
@@ -98,12 +98,15 @@ class Witness:
         mark = str(self.folder / "runs").encode()
         for place in Path("/proc").glob("[0-9]*"):
             try:
-                words = (place / "cmdline").read_bytes()
+                words, parent = (place / "cmdline").read_bytes(), parent_of(int(place.name))
+                if b"trainer.process" not in words or mark not in words or not running(int(place.name)):
+                    continue
+                if (Path("/proc") / str(parent) / "cmdline").read_bytes() == words:
+                    continue  # a program that a training has just started bears its name until it has begun
             except OSError:  # it has ended
                 continue
-            if b"trainer.process" in words and mark in words and running(int(place.name)):
-                job = Path(words.rstrip(b"\0").rpartition(b"\0")[2].decode())
-                found.setdefault(int(job.parent.parent.name), {})[int(place.name)] = job.parent.name
+            job = Path(words.rstrip(b"\0").rpartition(b"\0")[2].decode())
+            found.setdefault(int(job.parent.parent.name), {})[int(place.name)] = job.parent.name
         return found
 
     def alive(self, run: TrainingRun) -> dict[int, str]:
