@@ -38,7 +38,7 @@ def test_without_a_word_every_part_is_done_in_its_full_size():
 def test_a_program_that_a_training_starts_is_no_second_owner(tmp_path):
     """Between fork and exec it bears the training's name."""
     job = tmp_path / "runs" / "7" / "attempt-1" / "train.json"
-    forks = "import os, time; os.fork(); print('here', flush=True); time.sleep(60)"
+    forks = r"import os, time; os.fork(); os.write(1, b'here\n'); time.sleep(60)"
     command = [sys.executable, "-c", forks, "trainer.process", str(job)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0) as training:
         try:
