@@ -258,7 +258,9 @@ class Launcher:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):  # this line is lost; the next one may find room again
                 return
             # The reader of our output is gone (`make run | head`): the site need not end for that.
-            self.out = Path(os.devnull).open("w")  # noqa: SIM115
+            deaf, self.out = self.out, Path(os.devnull).open("w")  # noqa: SIM115
+            with contextlib.suppress(OSError):  # it is no file
+                os.dup2(self.out.fileno(), deaf.fileno())  # or Python fails at its end, with what is left unwritten
 
 
 def ending(code: int) -> str:
