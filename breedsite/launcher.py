@@ -260,7 +260,9 @@ class Launcher:
             # The reader of our output is gone (`make run | head`): the site need not end for that.
             deaf, self.out = self.out, Path(os.devnull).open("w")  # noqa: SIM115
             with contextlib.suppress(OSError):  # it is no file
-                os.dup2(self.out.fileno(), deaf.fileno())  # or Python fails at its end, with what is left unwritten
+                errors = [2] if os.path.sameopenfile(deaf.fileno(), 2) else []
+                for end in (deaf.fileno(), *errors):  # or Python fails at its end, with what is left unwritten
+                    os.dup2(self.out.fileno(), end)
 
 
 def ending(code: int) -> str:
