@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from PIL import Image
 
+from tests.pages import link
 from tests.pictures import encode, exif_segment, inserted, smooth
 from trainer.admin.photos import PAGE, SIDE
 from trainer.models import Dataset, Photo
@@ -56,11 +57,6 @@ def grid(dataset: Dataset, query: str = "") -> str:
 
 def names(text: str) -> list[str]:
     return re.findall(r'alt="(photo-\d+\.jpg)"', text)
-
-
-def link(text: str, rel: str) -> str:
-    found = re.search(rf'<a href="([^"]+)" rel="{rel}"', text)
-    return found[1].replace("&amp;", "&") if found else ""
 
 
 def test_pages_follow_each_other_both_ways(admin_client, dataset):

@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from classifier import evidence
 from classifier.models import ModelVersion
+from tests.pages import link
 from tests.squares import make_dataset, make_run
 from trainer import answers
 from trainer.admin.photos import PAGE
@@ -45,11 +46,6 @@ def get(client, dataset: Dataset, query: str = "") -> str:
 
 def shown(text: str) -> list[str]:
     return re.findall(r'alt="([a-z]+/\d+\.png)"', text)
-
-
-def link(text: str, rel: str) -> str:
-    found = re.search(rf'<a href="([^"]+)" rel="{rel}"', text)
-    return found[1].replace("&amp;", "&") if found else ""
 
 
 def test_the_least_believed_label_comes_first_and_no_test_photo(admin_client, run):
