@@ -11,13 +11,14 @@ from django.db.models import ProtectedError
 from django.test import Client
 from django.urls import reverse
 
+from classifier import uploads
+from classifier.uploads import PIECE_BYTES
 from tests.archives import photos, write_zip
 from tests.photos import write_photos
-from trainer import tasks, uploads
+from trainer import tasks
 from trainer.admin import report
 from trainer.models import Dataset, Photo, TrainingRun
 from trainer.recipe import Recipe
-from trainer.uploads import PIECE_BYTES
 
 LIST = reverse("admin:trainer_dataset_changelist")
 ADD = reverse("admin:trainer_dataset_add")

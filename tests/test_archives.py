@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from classifier.sources import archive, directory
+from classifier.sources.listing import SourceError
 from tests.archives import CASES, OK, many_empty
-from trainer.ingest import archive, directory, source
-from trainer.ingest.record import SourceError
+from trainer.ingest import source
 
 pytestmark = pytest.mark.alone
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from classifier.sources.listing import SourceError
 from trainer.ingest import cifar, source
-from trainer.ingest.record import SourceError
 from trainer.models import Dataset
 
 NAMES = ["cat", "dog"]

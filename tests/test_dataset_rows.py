@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
+from classifier.sources.listing import SourceError
 from tests.photos import draw, encoded
-from trainer.ingest.record import SourceError
 from trainer.models import Dataset, Photo
 
 pytestmark = pytest.mark.django_db

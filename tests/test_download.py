@@ -15,10 +15,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
 
+from classifier.sources.listing import SourceError
 from tests.test_builtin_sets import batch, write_idx
 from trainer import tasks
 from trainer.ingest import cifar, download, source
-from trainer.ingest.record import SourceError
 from trainer.models import Dataset, importing
 
 pytestmark = pytest.mark.alone

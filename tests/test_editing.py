@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from classifier.sources.listing import SourceError
 from tests.photos import write_photos
 from trainer import tasks
-from trainer.ingest.record import SourceError
 from trainer.models import Dataset, Photo
 
 pytestmark = pytest.mark.django_db

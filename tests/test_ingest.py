@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from classifier.guard import Refused
+from classifier.sources import folder
+from classifier.sources.listing import SourceError
 from tests.archives import PHOTO, photos, write_zip
 from tests.photos import draw, encoded, write_photos
-from trainer.ingest import folder, source, table
+from trainer.ingest import source, table
 from trainer.ingest.layout import Layout, recognise
-from trainer.ingest.record import SourceError
 
 pytestmark = pytest.mark.alone
 

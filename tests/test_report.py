@@ -8,9 +8,9 @@ from PIL import Image
 
 from classifier.guard import Refused
 from classifier.look import look
+from classifier.sources import folder
 from tests.photos import draw, encoded
 from trainer.duplicates import of_look
-from trainer.ingest import folder
 from trainer.ingest.layout import recognise
 from trainer.ingest.store import Photo, Unreadable
 from trainer.report import Content, examine

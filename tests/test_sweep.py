@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from classifier.tasks import ABANDONED_SECONDS, sweep
-from trainer.uploads import Upload
+from classifier.uploads import Upload
 
 pytestmark = pytest.mark.django_db
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from classifier import examples
 from classifier.models import ModelVersion
+from classifier.sources.listing import SourceError
 from tests.artifacts import make_artifact
 from tests.squares import make_dataset, make_run
 from tests.test_admin_photos import assert_index_finds
-from trainer.ingest.record import SourceError
 from trainer.models import Dataset, Photo, TrainingRun
 
 

@@ -8,8 +8,8 @@ from django import forms
 from django.conf import settings
 from django.utils.datastructures import MultiValueDict
 
+from classifier.sources.listing import SourceError
 from trainer.ingest import download, table
-from trainer.ingest.record import SourceError
 from trainer.models.dataset import NAME, Dataset
 from trainer.models.importing import FRACTIONS, SEED
 from trainer.presets import CATALOGUE

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from trainer.ingest.record import Record, SourceError
+from classifier.sources.listing import SourceError
+from trainer.ingest.record import Record
 from trainer.split import PARTS
 
 

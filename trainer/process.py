@@ -35,6 +35,7 @@ from classifier.artifact import ArtifactError
 from classifier.guard import Refused
 from classifier.networks.catalogue import UnknownArchitecture, create
 from classifier.networks.parts import HeadError
+from classifier.sources.listing import SourceError
 from trainer import checkpoint, compatible, environment, manifest, rangetest
 from trainer.cache import FeatureCache
 from trainer.dataset import Dataset
@@ -42,7 +43,6 @@ from trainer.export import ExportError
 from trainer.features import Computing
 from trainer.fit import Fit
 from trainer.gpu import describe, ready
-from trainer.ingest.record import SourceError
 from trainer.loop import Diverged, Step, TooLittleMemory
 from trainer.origin import Card, origin
 from trainer.publish import Sheet, publish

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from classifier.artifact import ArtifactError
 from classifier.preprocess import Preprocessing
+from classifier.sources.listing import SourceError
 from trainer import dataset, environment, presets
 from trainer.fit import Fit
 from trainer.ingest import source
-from trainer.ingest.record import SourceError
 from trainer.loop import Diverged
 from trainer.origin import Card, origin
 from trainer.publish import publish

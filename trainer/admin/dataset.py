@@ -18,14 +18,14 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_GET, require_POST
 
 from breedsite.errors import problem_page
+from classifier.sources.listing import SourceError
+from classifier.uploads import MAX_BYTES, PIECE_BYTES, Upload, UploadError, WrongPlace
 from trainer.admin import photos, suspects
 from trainer.admin.report import LISTS, csv_of, json_of, problems
 from trainer.admin.sent import number, sent
 from trainer.forms import ImportForm
-from trainer.ingest.record import SourceError
 from trainer.models import Dataset, Photo
 from trainer.models.importing import discard_upload
-from trainer.uploads import MAX_BYTES, PIECE_BYTES, Upload, UploadError, WrongPlace
 
 
 @admin.register(Dataset)

@@ -16,8 +16,8 @@ from breedsite.errors import problem_page
 from classifier.examples import MOST
 from classifier.preprocess import thumbnail
 from classifier.problems import Refused
+from classifier.sources.listing import SourceError
 from trainer.admin import suspects
-from trainer.ingest.record import SourceError
 from trainer.models import Dataset, Photo, TrainingRun
 from trainer.models.dataset import read
 

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from classifier.sources.listing import SourceError
 from trainer.ingest.layout import Layout
-from trainer.ingest.record import Record, SourceError
+from trainer.ingest.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIDE = 32  # pixels

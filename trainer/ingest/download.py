@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from classifier.sources.listing import SourceError
 from trainer.ingest import cifar
-from trainer.ingest.record import SourceError
 
 PIECE_BYTES = 1024**2
 MAX_BYTES = 1024**3  # of one file

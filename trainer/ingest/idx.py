@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from classifier.sources.listing import SourceError
 from trainer.ingest.layout import Layout
-from trainer.ingest.record import Record, SourceError
+from trainer.ingest.record import Record
 
 FILES = {"train": "train", "test": "t10k"}  # part -> how its files begin
 LEAST_SIDE = 32  # pixels

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from classifier.guard import Refused
+from classifier.sources.listing import Listing, SourceError
 from trainer.ingest import table
-from trainer.ingest.record import Listing, Record, SourceError, is_photo, is_text
+from trainer.ingest.record import Record, is_photo, is_text
 
 Path = tuple[str, ...]
 PART_NAMES = {

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from trainer.ingest import archive, cifar, download, folder, idx
+from classifier.sources import archive, folder
+from classifier.sources.listing import Listing, SourceError
+from trainer.ingest import cifar, download, idx
 from trainer.ingest.layout import Layout, recognise
-from trainer.ingest.record import Listing, Record, SourceError
+from trainer.ingest.record import Record
 
 
 def listing(path: Path) -> Listing:

@@ -2,16 +2,13 @@
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 
+from classifier.decoding import in_order
 from classifier.guard import Limits, Refused
 from classifier.look import THUMBNAIL_SIDE, Look
 from classifier.sandbox import Sandbox
@@ -19,7 +16,6 @@ from trainer.duplicates import Fingerprint, of_look
 from trainer.ingest.record import Record
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
-IN_FLIGHT = 4  # photos for each sandbox that are read, and not yet written
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,7 @@ def keep(
     """
     folder.mkdir(parents=True)
     thumbnails = _thumbnails(folder / "thumbnails", count)
-    for place, (record, outcome) in enumerate(_looked_at(records, sandboxes, limits)):
+    for place, (record, outcome) in enumerate(in_order(records, _look, sandboxes=sandboxes, limits=limits)):
         if isinstance(outcome, Refused):
             yield Unreadable(record.name, record.label, outcome.code, outcome.sentence)
             continue
@@ -92,32 +88,6 @@ def _write(folder: Path, name: str, data: bytes) -> None:
         (folder / name).write_bytes(data)
 
 
-def _looked_at(
-    records: Iterable[Record], sandboxes: int, limits: Limits
-) -> Iterator[tuple[Record, tuple[bytes, Look] | Refused]]:
-    """Each record with its bytes and what a sandbox saw of it, in order, a few at a time."""
-    free: SimpleQueue[Sandbox] = SimpleQueue()
-
-    def look(record: Record) -> tuple[bytes, Look] | Refused:
-        sandbox = free.get()  # a sandbox serves one thread at a time
-        try:
-            data = record.read()
-            return data, sandbox.look(data)
-        except Refused as refused:
-            return refused
-        finally:
-            free.put(sandbox)
-
-    with ExitStack() as stack:
-        for _ in range(sandboxes):
-            free.put(stack.enter_context(Sandbox(limits=limits)))
-        pool = stack.enter_context(ThreadPoolExecutor(sandboxes))
-        stack.callback(pool.shutdown, cancel_futures=True)  # before the sandboxes close
-        waiting: deque[tuple[Record, Future[tuple[bytes, Look] | Refused]]] = deque()
-        for record in records:
-            waiting.append((record, pool.submit(look, record)))
-            if len(waiting) > IN_FLIGHT * sandboxes:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
+def _look(sandbox: Sandbox, record: Record) -> tuple[bytes, Look]:
+    data = record.read()
+    return data, sandbox.look(data)

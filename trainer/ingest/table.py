@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from trainer.ingest.record import PHOTO_SUFFIXES, SourceError
+from classifier.sources.listing import SourceError
+from trainer.ingest.record import PHOTO_SUFFIXES
 
 # Where the cells leave a choice, names decide, the first before the others; letters and digits of a name count alone.
 PHOTO_COLUMNS = (

@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
 from classifier import examples
+from classifier.sources.listing import SourceError
 from trainer.ingest import source
 from trainer.ingest.layout import clean_label
-from trainer.ingest.record import Record, SourceError
+from trainer.ingest.record import Record
 from trainer.models.leftovers import sweep
 from trainer.split import PARTS
 

@@ -21,9 +21,9 @@ from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
 
 from classifier.guard import Limits
+from classifier.sources.listing import SourceError
 from trainer import report
 from trainer.ingest import download, source
-from trainer.ingest.record import SourceError
 from trainer.ingest.store import Photo as Kept
 from trainer.ingest.store import Unreadable, keep
 from trainer.models import editing

@@ -7,8 +7,8 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from classifier.sources.listing import SourceError
 from trainer.ingest import download, table
-from trainer.ingest.record import SourceError
 from trainer.models import Dataset
 from trainer.models.dataset import NAME
 from trainer.models.importing import FRACTIONS, SEED, Progress, perform

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from trainer.ingest import directory
-from trainer.ingest.record import Listing, SourceError, is_junk
+from classifier.sources import directory
+from classifier.sources.listing import Listing, SourceError, is_junk
 
 LOCAL_HEADER_BYTES = 30  # in front of every member, then its name
 UTF8_FLAG = 0x800

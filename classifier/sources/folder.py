@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from classifier.guard import Limits, Refused
-from trainer.ingest.record import Listing, SourceError, is_junk
+from classifier.sources.listing import Listing, SourceError, is_junk
 
 MAX_DEPTH = 8  # folders
 MAX_FILES = 200_000
