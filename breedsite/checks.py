@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from breedsite.profile import is_loopback
 
+MIN_TOKEN_LENGTH = 20  # characters
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "afs"}
 
 
@@ -22,6 +23,21 @@ def the_worker_has_a_process(app_configs: Sequence[AppConfig] | None, **kwargs: 
             "WORKER_SLOTS is 0, and Celery takes that for one process on each core.",
             hint="Set WORKER_SLOTS to at least 1 or leave it unset.",
             id="breedsite.E001",
+        )
+    ]
+
+
+@register
+def the_token_of_the_metrics_is_not_guessed(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    if not settings.METRICS_TOKEN or len(settings.METRICS_TOKEN) >= MIN_TOKEN_LENGTH:
+        return []
+    return [
+        Error(
+            f"METRICS_TOKEN has {len(settings.METRICS_TOKEN)} characters, which can be guessed.",
+            hint=f"Take at least {MIN_TOKEN_LENGTH} random characters, or leave it unset.",
+            id="breedsite.E002",
         )
     ]
 

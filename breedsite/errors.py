@@ -57,6 +57,7 @@ def problem_page(
     status, title = PROBLEMS[code]
     sentence = sentence or SENTENCES[code]
     number = request.META.setdefault("breedsite.request_id", request_id())
+    request.META["breedsite.problem"] = code  # the gate counts it
     if wants_json(request):
         problem = document(code, sentence, request_id=number, **details)
         response = HttpResponse(json.dumps(problem), status=status, content_type="application/problem+json")

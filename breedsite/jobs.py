@@ -154,6 +154,11 @@ class Job(models.Model):
     def tidy(cls) -> None:
         """Remove what the dead could not. Most kinds leave nothing behind."""
 
+    @classmethod
+    def measured(cls) -> Iterable[tuple[str, str, dict[str, float]]]:
+        """Numbers for who watches the site: a name, what it is, the value by the row's id. Most kinds have none."""
+        return ()
+
     @property
     def place(self) -> int | None:
         """1 for the next to be claimed; None for a row that does not wait."""

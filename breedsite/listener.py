@@ -25,7 +25,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import Error
 
 from breedsite.prefork import Neighbours
-from classifier.gate import BodyLimits, Gate, overloaded, request_id, retry_after_seconds
+from classifier.gate import OTHER, ROUTES, BodyLimits, Gate, overloaded, request_id, retry_after_seconds
 from classifier.problems import document, written
 from classifier.refusals import noted
 
@@ -107,6 +107,7 @@ class Refusal(ErrorTask):
         media_type, body = written(problem, path=path, accept=self.request.headers.get("ACCEPT", ""))
         status = HTTPStatus(int(str(problem["status"])))
         noted(status, path, number, reason=str(error.body))
+        gate.tally.answered(ROUTES.get(path, OTHER), status.value, str(problem["code"]), 0.0)
         self.status = f"{status.value} {status.phrase}"
         origin = self.request.headers.get("ORIGIN", "")
         self.response_headers += [("Content-Type", media_type), *gate.headers.of(number, path=path, origin=origin)]

@@ -32,6 +32,8 @@ def request_id(get_response: Answer) -> Answer:
     def middleware(request: HttpRequest) -> HttpResponseBase:
         number = request.META.setdefault("breedsite.request_id", new_request_id())
         response = get_response(request)
+        if found := request.resolver_match:
+            request.META["breedsite.route"] = "/" + found.route.rstrip("/")  # the gate counts it: a pattern, no path
         response.headers["X-Request-ID"] = number
         return response
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from breedsite.tally import tally
 from breedsite.tether import die_with
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Processes:
         self.announce = announce
         self.doors = doors
         self.neighbours = Neighbours(count)
+        tally.divide(count)
         self.started: dict[int, tuple[int, float]] = {}  # pid -> its place, and when, monotonic seconds
         self.quick_deaths = 0  # in a row
         self.stopping = False
@@ -116,6 +118,7 @@ class Processes:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
             return
         self.neighbours.own = place
+        tally.take(place)
         die_with(parent)
         signal.set_wakeup_fd(-1)
         for number in handled:
@@ -147,6 +150,7 @@ class Processes:
             place, start = self.started.pop(pid)
             lived[place] = time.monotonic() - start
             self.neighbours.counts[place] = ABSENT
+            tally.clear(place)
             if not self.stopping:
                 log.error("A web process has ended (exit code %d) and is replaced.", os.waitstatus_to_exitcode(status))
         return lived

@@ -86,7 +86,7 @@ CSRF_COOKIE_SECURE = env.bool("CSRF_COOKIE_SECURE", default=PRODUCTION)
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31536000 if PRODUCTION else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
 SECURE_SSL_REDIRECT = PRODUCTION
-SECURE_REDIRECT_EXEMPT = [r"^readyz$"]  # a load balancer asks the process itself
+SECURE_REDIRECT_EXEMPT = [r"^readyz$", r"^metrics$"]  # a load balancer and Prometheus ask the process itself
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REFERRER_POLICY = "same-origin"
@@ -112,6 +112,8 @@ for refusal in profile.refusals(
 ALLOW_ANONYMOUS_PREDICT = env.bool("ALLOW_ANONYMOUS_PREDICT", default=True)
 PREDICT_RATE = rate("PREDICT_RATE", default="600/min")  # predictions of one address or account; empty for no limit
 LOGIN_RATE = rate("LOGIN_RATE", default="10/min")  # attempts of one address to sign in
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # with it /metrics may be read from elsewhere
+KEY_RATE = rate("KEY_RATE", default="600/min")  # calls of one key that has no rate of its own
 
 # --- the parts ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [

@@ -2,11 +2,12 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from breedsite import health
+from breedsite import health, metrics
 
 urlpatterns = [
     path("", include("classifier.urls")),  # first: predictions are what is asked for most
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("login/", LoginView.as_view(next_page="index"), name="login"),
     path("logout/", LogoutView.as_view(next_page="index"), name="logout"),
     path("admin/", admin.site.urls),

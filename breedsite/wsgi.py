@@ -15,6 +15,7 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware  # noqa: E402
 from django.middleware.security import SecurityMiddleware  # noqa: E402
 
 from breedsite.middleware import browser_rules  # noqa: E402
+from breedsite.tally import tally  # noqa: E402
 from classifier.apps import make_predictor  # noqa: E402
 from classifier.gate import BodyLimits, Gate, Header, Headers  # noqa: E402
 
@@ -37,6 +38,7 @@ def gated(application: "WSGIApplication") -> Gate:
         places=make_predictor().room,
         limits=BodyLimits(predict=settings.PREDICT_BODY_BYTES),
         headers=Headers(rules(), frozenset(settings.CORS_ALLOWED_ORIGINS), tuple(settings.CORS_EXPOSE_HEADERS)),
+        tally=tally,
     )
 
 

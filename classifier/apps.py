@@ -9,6 +9,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
+from breedsite.tally import tally
 from classifier import examples
 from classifier.guard import Limits
 from classifier.predictor import Identity, Predictor
@@ -99,6 +100,7 @@ def make_predictor() -> Predictor:
         max_wait_seconds=settings.PREDICT_WAIT_SECONDS,
         processes=settings.WEB_PROCESSES,
         limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES),
+        tell=tally.set,
     )
 
 

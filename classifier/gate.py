@@ -9,7 +9,8 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
 
 from classifier.problems import PROBLEMS, document, written
 from classifier.refusals import noted
@@ -21,6 +22,8 @@ Header = tuple[str, str]
 PREDICT_PATHS = frozenset({"/", "/api/predictImage", "/api/predictImage/"})
 OTHER_BODY_BYTES = 2 * 1024**2 + 512 * 1024  # Django's own limit for forms
 BYTES_A_PLACE = 4 * 1024**2  # of body, on average: one of 14 MB in base64 takes 35 MB of memory until it is answered
+OTHER = "other"  # the route of what has none, or was refused before one was looked for
+ROUTES = {path: path.rstrip("/") or "/" for path in PREDICT_PATHS} | {"/healthz": "/healthz"}  # as urls.py has them
 REASONS = {400: "Bad Request", 413: "Content Too Large", 503: "Service Unavailable"}
 
 
@@ -63,6 +66,26 @@ class Headers:
         return found
 
 
+class Tally(Protocol):
+    """Who counts what was answered, and who is inside; `breedsite.tally` does."""
+
+    def answered(self, route: str, status: int, code: str, seconds: float) -> None:
+        """`code` is that of a refusal, empty where there is none."""
+
+    def change(self, gauge: str, by: int) -> None:
+        """One more or one less of `in_flight` or `places_taken`."""
+
+
+class Uncounted:
+    """Nobody wants to know."""
+
+    def answered(self, route: str, status: int, code: str, seconds: float) -> None:
+        pass
+
+    def change(self, gauge: str, by: int) -> None:
+        pass
+
+
 def overloaded(request_id: str) -> dict[str, object]:
     return document("overloaded", "Too many photos at once: try again in a moment.", request_id=request_id)
 
@@ -83,9 +106,16 @@ class Gate:
     """
 
     def __init__(
-        self, application: "WSGIApplication", *, places: int, limits: BodyLimits, headers: Headers = Headers()
+        self,
+        application: "WSGIApplication",
+        *,
+        places: int,
+        limits: BodyLimits,
+        headers: Headers = Headers(),
+        tally: Tally | None = None,
     ) -> None:
         self.application = application
+        self.tally = tally or Uncounted()
         self.places = places
         self.limits = limits
         self.headers = headers
@@ -108,14 +138,32 @@ class Gate:
                 return False
             self.inside += 1
             self.bytes_inside += length
-            return True
+        self.tally.change("places_taken", 1)
+        return True
 
     def leave(self, length: int = 0) -> None:
         with self.lock:
             self.inside -= 1
             self.bytes_inside -= length
+        self.tally.change("places_taken", -1)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Every answer is counted before a byte of it leaves."""
+        began = perf_counter()
+
+        def counted(status: str, headers: list[Header], *error: Any) -> Any:
+            path, code = environ.get("PATH_INFO", ""), environ.get("breedsite.problem", "")
+            route = environ.get("breedsite.route") or ROUTES.get(path, OTHER)
+            self.tally.answered(route, int(status[:3]), code, perf_counter() - began)
+            return start_response(status, headers, *error)
+
+        self.tally.change("in_flight", 1)
+        try:
+            return self._answered(environ, counted)
+        finally:
+            self.tally.change("in_flight", -1)
+
+    def _answered(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         number = environ["breedsite.request_id"] = request_id()
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if path == "/healthz":
@@ -147,6 +195,7 @@ class Gate:
         *headers: Header,
     ) -> list[bytes]:
         status, path = PROBLEMS[str(problem["code"])][0], environ.get("PATH_INFO", "")
+        environ["breedsite.problem"] = problem["code"]
         noted(status, path, environ["breedsite.request_id"])
         media_type, content = written(problem, path=path, accept=environ.get("HTTP_ACCEPT", ""))
         return self._answer(environ, start_response, f"{status} {REASONS[status]}", media_type, content, *headers)

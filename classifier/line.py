@@ -17,11 +17,13 @@ class Line:
 
     The work moves to the thread, not the permission to the caller: under load a worker goes from one piece to the next
     without ever sleeping. Handing a lock from caller to caller instead costs a wake-up for each, and with it up to half
-    of the rate, since the kernel likes to wake the next one on the core of the last.
+    of the rate, since the kernel likes to wake the next one on the core of the last. `tell` hears how many wait.
     """
 
-    def __init__(self, workers: int, places: int) -> None:
+    def __init__(self, workers: int, places: int, tell: Callable[[int], None] = lambda waiting: None) -> None:
+        self.workers = workers
         self.room = workers + places
+        self.tell = tell
         self.inside = 0  # callers who wait or are served
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="predict")
@@ -32,6 +34,7 @@ class Line:
             if self.inside >= self.room:
                 raise LineFull
             self.inside += 1
+            self.tell(self.waiting)
             future = self._pool.submit(work)  # within the lock, so that who came first is first
         try:
             return future.result(timeout=max_wait_seconds)
@@ -42,3 +45,9 @@ class Line:
         finally:
             with self._lock:
                 self.inside -= 1
+                self.tell(self.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Callers whose turn has not come."""
+        return max(0, self.inside - self.workers)

@@ -106,10 +106,18 @@ class Predictor:
     `threads` is how many processor threads they take, all for a lonely request or one each for several; `places` is how
     many may wait in front of them in the order of their arrival, none longer than `max_wait_seconds`. Large pictures,
     which take seconds, go one after the other through a line of their own. `processes` like this one share the cores.
+    `tell` hears how many wait: `waiting` in the first line, `waiting_large` in the other.
     """
 
     def __init__(
-        self, *, threads: int, places: int, max_wait_seconds: float, processes: int = 1, limits: Limits = Limits()
+        self,
+        *,
+        threads: int,
+        places: int,
+        max_wait_seconds: float,
+        processes: int = 1,
+        limits: Limits = Limits(),
+        tell: Callable[[str, int], None] = lambda line, waiting: None,
     ) -> None:
         self.threads = threads
         self.limits = limits
@@ -118,8 +126,8 @@ class Predictor:
         self.max_wait_seconds = max_wait_seconds
         # One more than cores, where there are several: while one waits for the interpreter the others compute. Without
         # it, of two cores a quarter stood idle under 16 callers.
-        self._line = Line(-(-threads // processes) + 1 if threads > 1 else 1, places)
-        self._large = Line(1, places)
+        self._line = Line(-(-threads // processes) + 1 if threads > 1 else 1, places, partial(tell, "waiting"))
+        self._large = Line(1, places, partial(tell, "waiting_large"))
         self._resident: Resident | None = None
 
     @property

@@ -34,6 +34,7 @@ ACCESS: dict[str, dict[str, int | dict[str, int]]] = {
     "api/docs": PUBLIC,
     "api/docs/": PUBLIC,
     "readyz": PUBLIC,
+    "metrics": PUBLIC,  # from this machine; from elsewhere see test_metrics.py
     "login/": {"GET": 200, "POST": 200, "PUT": 200},  # a PUT is an empty form
     "logout/": {"POST": 302},
     "admin/login/": {"GET": {"anonymous": 200, "user": 200, "staff": 302, "admin": 302}, "POST": 200, "PUT": 200},

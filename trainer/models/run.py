@@ -227,6 +227,12 @@ class TrainingRun(Job):
             shutil.rmtree(place, ignore_errors=True)
 
     @classmethod
+    def measured(cls) -> list[tuple[str, str, dict[str, float]]]:
+        """How long the last epoch took of those that are trained now."""
+        rows = EpochMetric.objects.filter(run__status__in=cls.HELD).order_by("number").values_list("run", "seconds")
+        return [("epoch_seconds", "How long the last epoch took.", {str(run): seconds for run, seconds in rows})]
+
+    @classmethod
     def tidy(cls) -> None:
         """Remove the checkpoints of runs whose process was killed between their end and that."""
         # Unlike Path.glob it bears a folder that goes meanwhile.
