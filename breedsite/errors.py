@@ -120,7 +120,8 @@ def api_problem(exception: Exception, context: dict[str, Any]) -> HttpResponse |
         case NoActiveVersion():
             return problem_page(request, "no_active_model", retry_after_seconds=retry_after_seconds())
         case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
-            response = problem_page(request, "auth_required")
+            refused = exception.get_codes() == "key_refused"
+            response = problem_page(request, *(("key_refused", str(exception)) if refused else ("auth_required",)))
             response.headers["WWW-Authenticate"] = getattr(exception, "auth_header", "Session")
             return response
         case CsrfFailed():
@@ -135,6 +136,8 @@ def api_problem(exception: Exception, context: dict[str, Any]) -> HttpResponse |
             accepted = ["multipart/form-data", "image/jpeg", "image/png", "image/webp", "application/json"]
             sentence = "Send the photo as a form field named image, as the body itself, or as JSON with image_base64."
             return problem_page(request, "unsupported_format", sentence, accepted=accepted)
+        case TooOften():
+            return problem_page(request, "rate_limited", str(exception), retry_after_seconds=exception.wait_seconds)
         case exceptions.Throttled():
             wait = int(getattr(exception, "wait", None) or 1)  # seconds
             sentence = f"Too many requests from this address: try again in {wait} seconds."
@@ -145,6 +148,14 @@ def api_problem(exception: Exception, context: dict[str, Any]) -> HttpResponse |
             # A client that hung up reads nothing of this; it must not be counted as a mistake of ours.
             return problem_page(request, "malformed_request")
     return None
+
+
+class TooOften(exceptions.APIException):
+    """More calls than a rate allows, in a sentence of its own."""
+
+    def __init__(self, sentence: str, wait_seconds: int) -> None:
+        super().__init__(sentence)
+        self.wait_seconds = wait_seconds
 
 
 class CsrfFailed(exceptions.PermissionDenied):

@@ -2,23 +2,18 @@
 
 import base64
 import binascii
-from collections.abc import Iterable
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.http import HttpRequest
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
-from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import PermissionDenied
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import AllowAny, BasePermission
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from breedsite.errors import CsrfFailed
+from breedsite.access import AlwaysJson, Bearer, Session, key_of, need_scope
 from classifier import schema, serializers
 from classifier.apps import ClassifierConfig
 from classifier.parsers import PhotoFormParser, PhotoJsonParser, RawPhotoParser
@@ -27,43 +22,23 @@ from classifier.problems import Refused
 from classifier.throttles import PredictThrottle
 
 
-class Session(SessionAuthentication):
-    """A browser that signed in, with the form's token; everybody else is anonymous."""
-
-    def authenticate_header(self, request: Request) -> str:
-        return "Session"  # with it DRF answers 401, not 403, to who is not signed in
-
-    def enforce_csrf(self, request: Request) -> None:
-        # Read by our own parser first: Django's, which would look for the token in the form, then finds it read.
-        request.data  # noqa: B018
-        try:
-            super().enforce_csrf(request)
-        except PermissionDenied as refusal:
-            raise CsrfFailed from refusal
-
-
 def may_predict(request: HttpRequest | Request) -> bool:
-    """Whether whoever asks may ask at all."""
+    """Whether whoever asks may ask at all. A key needs its scope, even where nobody needs a key."""
+    if (key := key_of(request)) is not None:
+        return key.allows("predict")
     return settings.ALLOW_ANONYMOUS_PREDICT or bool(request.user and request.user.is_authenticated)
 
 
 class MayPredict(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
+        if (key := key_of(request)) is not None:
+            need_scope(key, "predict")
         return may_predict(request)
 
 
-class AlwaysJson(DefaultContentNegotiation):
-    """Whatever Accept says, the answer is JSON: an error that cannot be told would be worse."""
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> Any:
-        first = next(iter(renderers))
-        return first, first.media_type
-
-
 class PredictImage(APIView):
-    authentication_classes = [Session]
+    anonymous = True  # unless ALLOW_ANONYMOUS_PREDICT says otherwise
+    authentication_classes = [Bearer, Session]
     permission_classes = [MayPredict]
     throttle_classes = [PredictThrottle]
     parser_classes = [PhotoFormParser, RawPhotoParser, PhotoJsonParser]

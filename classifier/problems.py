@@ -11,6 +11,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "missing_image": (400, "No picture in the request"),
     "too_many_files": (400, "More than one file in the request"),
     "auth_required": (401, "Sign in first"),
+    "key_refused": (401, "Key not accepted"),
     "forbidden": (403, "Not allowed"),
     "csrf_failed": (403, "The form has expired"),
     "not_found": (404, "Not found"),

@@ -25,6 +25,11 @@ request. An administrator may also limit predictions a minute, or ask you to sig
 What concerns the picture is repeated under `image`. After 429 and 503, `Retry-After` says how many seconds to wait.
 """
 
+KEYS = """\
+`Authorization: Bearer breedsite_…`, a key that somebody with an account made. Its scopes say what it may do, never more
+than its owner: `predict` asks about photos; `read` looks at the rest; `train` makes it, and reads; `admin` is all.
+"""
+
 
 def without_twins(endpoints: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Each address once: the same with a slash at its end answers alike and needs no chapter of its own."""
@@ -60,6 +65,8 @@ SENTENCES = {
     "malformed_request": "top_k is a whole number from 1 to 1000.",
     "too_many_files": "Send one photo at a time.",
     "auth_required": "Sign in to use this.",
+    "key_refused": "This key expired on 2026-11-20: ask for a new one.",
+    "forbidden": "This key lacks the scope predict; it has read.",
     "csrf_failed": "The form has expired. Reload the page and send it again.",
     "method_not_allowed": "PUT is not answered here.",
     "file_too_large": "This file is larger than the 10 MB that are accepted.",
@@ -76,7 +83,7 @@ DETAILS: dict[str, dict[str, Any]] = {
     "file_too_large": {"limit_bytes": 10485760},
     "unsupported_format": {"detected": "HEIC", "accepted": ["JPEG", "PNG", "WEBP"]},
 }
-PREDICT_CODES = [code for code in PROBLEMS if code not in {"forbidden", "not_found", "storage_full", "starting"}]
+PREDICT_CODES = [code for code in PROBLEMS if code not in {"not_found", "storage_full", "starting"}]
 
 
 def refusals(codes: Iterable[str]) -> dict[Any, OpenApiResponse]:
@@ -151,14 +158,24 @@ model = extend_schema(
 )
 
 
-class SessionScheme(OpenApiAuthenticationExtension):
-    """A browser that signed in at /admin/login/; anonymous callers need nothing unless the administrator says so."""
+class KeyScheme(OpenApiAuthenticationExtension):
+    """A program's key, made in the admin or by `manage.py apikey`."""
 
-    target_class = "classifier.api.Session"
+    target_class = "breedsite.keys.Bearer"
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": KEYS}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):
+    """A browser that signed in at /login/; anonymous callers need nothing where the view says so."""
+
+    target_class = "breedsite.access.Session"
     name = "session"
 
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[str]]]:
-        return [{"session": []}, {}]
+        return [{"session": []}, *([{}] if getattr(auto_schema.view, "anonymous", False) else [])]
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}

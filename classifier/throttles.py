@@ -1,10 +1,13 @@
-"""How many predictions one caller may ask for: `PREDICT_RATE`, by account for who is signed in, else by address."""
+"""How many predictions one caller may ask for: a key's own rate; else `PREDICT_RATE`, by account for who is signed in,
+otherwise by address."""
 
 from django.conf import settings
 from django.http import HttpRequest
+from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from breedsite import rates
+from breedsite.access import count_call, key_of
 
 
 def wait_seconds(request: HttpRequest) -> int:
@@ -17,7 +20,10 @@ def wait_seconds(request: HttpRequest) -> int:
 
 
 class PredictThrottle(BaseThrottle):
-    def allow_request(self, request: HttpRequest, view: object) -> bool:
+    def allow_request(self, request: Request, view: object) -> bool:
+        if (key := key_of(request)) is not None:
+            count_call(key)
+            return True
         self.seconds = wait_seconds(request)
         return self.seconds == 0
 

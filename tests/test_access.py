@@ -189,7 +189,7 @@ def test_what_only_signed_in_people_may_do_is_refused_with_401(client: Client, p
     for path in ("/api/predictImage", "/api/predictImage/"):
         response = client.post(path, picture, content_type="image/jpeg")
         assert (response.status_code, response.json()["code"]) == (401, "auth_required")
-        assert response.headers["WWW-Authenticate"] == "Session"
+        assert response.headers["WWW-Authenticate"] == "Bearer, Session"
     assert client.post("/", {}).status_code == 401
     assert people["user"].post("/api/predictImage", picture, content_type="image/jpeg").status_code == 200
 

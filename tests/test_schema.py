@@ -51,7 +51,7 @@ def test_every_kind_of_body_is_described(document):
         "image/png",
         "image/webp",
     }
-    assert operation["security"] == [{"session": []}, {}]
+    assert operation["security"] == [{"key": []}, {"session": []}, {}]
 
 
 def test_every_refusal_is_described_with_its_codes_and_examples(document):
@@ -60,7 +60,7 @@ def test_every_refusal_is_described_with_its_codes_and_examples(document):
     assert set(described) == {"200", "400", "401", "403", "405", "413", "415", "422", "429", "500", "503"}
     text = " ".join(response["description"] for response in described.values())
     for code in PROBLEMS:
-        assert (f"`{code}`" in text) is (code not in {"forbidden", "not_found", "storage_full", "starting"})
+        assert (f"`{code}`" in text) is (code not in {"not_found", "storage_full", "starting"})
     for status, response in described.items():
         media_type = "application/json" if status == "200" else "application/problem+json"
         assert response["content"].keys() == {media_type}

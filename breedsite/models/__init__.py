@@ -1,5 +1,6 @@
 """The rows of the site itself."""
 
+from breedsite.models.key import ApiKey
 from breedsite.models.worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["ApiKey", "Worker"]
