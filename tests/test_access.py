@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from breedsite.models import ApiKey
 from classifier.models import ModelVersion
 from trainer.models import Dataset, TrainingRun
 from trainer.recipe import Recipe
@@ -67,6 +68,13 @@ ADMIN: dict[str, tuple[int | dict[str, int], int | dict[str, int]]] = {
     "auth/user/<path:object_id>/history/": (403, ALL_READ),
     "auth/user/<path:object_id>/delete/": (403, ALL_READ),
     "auth/user/<path:object_id>/change/": (403, ALL_READ),
+    "breedsite/apikey/": (403, ALL_READ),
+    "breedsite/apikey/add/": (403, ALL_READ),
+    "breedsite/apikey/<path:object_id>/": (302, 302),
+    "breedsite/apikey/<path:object_id>/history/": (302, ALL_READ),  # another's key is not there
+    "breedsite/apikey/<path:object_id>/delete/": (403, ALL_READ),
+    "breedsite/apikey/<path:object_id>/change/": (403, KEPT),
+    "breedsite/apikey/<path:object_id>/revoke/": (403, {**dict.fromkeys(METHODS, 200), "POST": 302}),
     "classifier/modelversion/": (403, ALL_READ),
     "classifier/modelversion/add/": (403, 403),
     "classifier/modelversion/<path:object_id>/": (302, 302),
@@ -121,7 +129,13 @@ ROUTES = dict(routes(get_resolver().url_patterns))
 
 def address(route: str) -> str:
     """Of an object that is there."""
-    models = {"modelversion": ModelVersion, "dataset": Dataset, "trainingrun": TrainingRun, "group": Group}
+    models = {
+        "modelversion": ModelVersion,
+        "dataset": Dataset,
+        "trainingrun": TrainingRun,
+        "group": Group,
+        "apikey": ApiKey,
+    }
     model = next((model for name, model in models.items() if name in route), User)
     pk = str(model.objects.order_by("pk")[0].pk)
     for part in ("<path:object_id>", "<int:object_id>", "<id>", "<path:content_type_id>"):
@@ -148,6 +162,7 @@ def people(db, active_version, settings) -> dict[str, Client]:
         "staff": User.objects.create_user("staff", is_staff=True),
         "admin": User.objects.create_superuser("admin"),
     }
+    ApiKey.objects.issue(users["admin"], name="robot", scopes=["read"])
     clients = {role: Client(raise_request_exception=False) for role in ROLES}
     for role, user in users.items():
         clients[role].force_login(user)
