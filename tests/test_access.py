@@ -1,33 +1,55 @@
-"""Who may do what: every address, by every method, for every kind of caller. A new address needs a line here."""
+"""Who may do what: every address, by every method, for every kind of caller. A new address needs a line here.
+
+The objects that the addresses name are the administrator's: where people see their own alone, others get 404. The keys
+are the administrator's, too, so that their scope is all that holds them back.
+"""
 
 import re
 from collections.abc import Iterator
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from breedsite import keys
 from breedsite.models import ApiKey
+from breedsite.models.key import INCLUDED, Scope
 from classifier.models import ModelVersion
 from trainer.models import Dataset, TrainingRun
 from trainer.recipe import Recipe
 
 METHODS = ("GET", "PUT", "PATCH", "DELETE", "POST")  # the last may sign who asks out
-ROLES = ("anonymous", "user", "staff", "admin")  # staff: may enter the admin, and has no permission in it
+PEOPLE = ("user", "staff", "admin")  # staff: may enter the admin, and has no permission in it
+KEYS = tuple(f"{scope} key" for scope in Scope.values)
+ROLES = ("anonymous", *PEOPLE, *KEYS)
 
 REFUSED = 405
 LOGIN = 302  # to the login page
 PUBLIC = {"GET": 200}
 OUTSIDE = {"anonymous": LOGIN, "user": LOGIN, "staff": REFUSED, "admin": REFUSED}
 
-# route -> method -> the status for everybody, or by role. A method that is not named is 405 for everybody.
-ACCESS: dict[str, dict[str, int | dict[str, int]]] = {
-    "": {"GET": 200, "POST": 400},
+Expected = int | dict[str, int]  # for everybody, or by role: who is not named fares as nobody in particular does
+
+
+def keyed(scope: str, status: int, *, anonymous: int = 401, **people: int) -> dict[str, int]:
+    """Of an address for programs: `status` for who signed in and for keys with the scope. `people` are exceptions, such
+    as user=404 where the object is another's."""
+    by_key = {f"{own} key": status if scope in INCLUDED[own] else 403 for own in Scope.values}
+    return dict.fromkeys(PEOPLE, status) | by_key | {"anonymous": anonymous} | people
+
+
+PREDICT = {"POST": keyed("predict", 400, anonymous=400), "*": keyed("predict", 405, anonymous=405)}
+
+# route -> method -> the status. "*" stands for the methods that are not named; without it they are 405 for everybody.
+ACCESS: dict[str, dict[str, Expected]] = {
+    "": {"GET": 200, "POST": keyed("predict", 400, anonymous=400)},
     "examples/<slug:id>.jpg": {"GET": 404},
-    "api/predictImage": {"POST": 400},
-    "api/predictImage/": {"POST": 400},
+    "api/predictImage": PREDICT,
+    "api/predictImage/": PREDICT,
     "api/model": PUBLIC,
     "api/model/": PUBLIC,
     "api/schema": PUBLIC,
@@ -152,8 +174,9 @@ def address(route: str) -> str:
 
 @pytest.fixture
 def people(db, active_version, settings) -> dict[str, Client]:
-    """A client for each role, signed in."""
-    settings.LOGIN_RATE = None
+    """A client for each role: signed in, or with a key."""
+    settings.LOGIN_RATE = settings.KEY_RATE = None
+    keys.known.clear()
     Group.objects.create(name="group")
     dataset = Dataset.objects.create(name="dogs", number=1, status="ready")
     TrainingRun.objects.create(dataset=dataset, name="dogs", recipe=Recipe().as_dict())
@@ -162,10 +185,13 @@ def people(db, active_version, settings) -> dict[str, Client]:
         "staff": User.objects.create_user("staff", is_staff=True),
         "admin": User.objects.create_superuser("admin"),
     }
-    ApiKey.objects.issue(users["admin"], name="robot", scopes=["read"])
-    clients = {role: Client(raise_request_exception=False) for role in ROLES}
+    clients = {"anonymous": Client(raise_request_exception=False)}
     for role, user in users.items():
+        clients[role] = Client(raise_request_exception=False)
         clients[role].force_login(user)
+    for role, scope in zip(KEYS, Scope.values, strict=True):
+        _, secret = ApiKey.objects.issue(users["admin"], name=scope, scopes=[scope])
+        clients[role] = Client(raise_request_exception=False, headers={"authorization": f"Bearer {secret}"})
     return clients
 
 
@@ -173,30 +199,52 @@ def ask(client: Client, method: str, path: str) -> int:
     return client.generic(method, path).status_code
 
 
-def test_every_address_has_its_line():
-    assert set(ROUTES) == set(ACCESS) | {"admin/" + route for route in ADMIN}
-
-
-@pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("route", ACCESS)
-def test_public_addresses_answer_whom_they_should(people, active_version, route: str, role: str):
-    path = address(route)
-    for method in METHODS:
-        allowed = ACCESS[route].get(method, REFUSED)
-        expected = allowed if isinstance(allowed, int) else allowed[role]
-        assert ask(people[role], method, path) == expected, (method, path)
-
-
-@pytest.mark.parametrize("route", ADMIN)
-def test_the_admin_is_for_those_who_may(people, active_version, route: str):
-    path = address("admin/" + route)
-    for method in METHODS:
-        for role in ("anonymous", "user"):
-            assert ask(people[role], method, path) == LOGIN, (method, path, role)
-    for role, allowed in zip(("staff", "admin"), ADMIN[route], strict=True):
+def surprises(people: dict[str, Client], route: str, expected: dict[str, dict[str, int]]) -> list[str]:
+    """What the address answers otherwise than expected, by role and method. Whatever is changed by it is undone."""
+    path, found = address(route), []
+    for role, by_method in expected.items():
+        cookies = people[role].cookies.output(header="", sep=";")
         for method in METHODS:
-            expected = allowed if isinstance(allowed, int) else allowed.get(method, REFUSED)
-            assert ask(people[role], method, path) == expected, (method, path, role)
+            with transaction.atomic():
+                status = ask(people[role], method, path)
+                transaction.set_rollback(True)
+            people[role].cookies = SimpleCookie(cookies)  # it may have been signed out
+            if status != by_method[method]:
+                found.append(f"{method} {path} as {role}: {status}, expected was {by_method[method]}")
+    return found
+
+
+def of_role(role: str, by_method: dict[str, Expected]) -> dict[str, int]:
+    """The status for one role by every method."""
+    statuses = {}
+    for method in METHODS:
+        status = by_method.get(method, by_method.get("*", REFUSED))
+        statuses[method] = status if isinstance(status, int) else status.get(role, status["anonymous"])
+    return statuses
+
+
+def test_every_address_has_its_line():
+    told = set(ACCESS) | {"admin/" + route for route in ADMIN}
+    assert set(ROUTES) - told == set(), "say in ACCESS (or ADMIN) of this file who may do what at these addresses"
+    assert told - set(ROUTES) == set(), "these addresses are gone: remove their lines"
+
+
+def test_public_addresses_and_those_for_programs_answer_whom_they_should(people):
+    found = []
+    for route, by_method in ACCESS.items():
+        found += surprises(people, route, {role: of_role(role, by_method) for role in ROLES})
+    assert found == []
+
+
+def test_the_admin_is_for_those_who_may(people):
+    found = []
+    for route, (staff, admin) in ADMIN.items():
+        expected = dict.fromkeys(ROLES, dict.fromkeys(METHODS, LOGIN))  # a key opens no page, whatever its scope
+        for role, allowed in (("staff", staff), ("admin", admin)):
+            by_method = dict.fromkeys(METHODS, allowed) if isinstance(allowed, int) else allowed
+            expected[role] = of_role(role, dict(by_method))
+        found += surprises(people, "admin/" + route, expected)
+    assert found == []
 
 
 def test_what_only_signed_in_people_may_do_is_refused_with_401(client: Client, people, picture, settings):
