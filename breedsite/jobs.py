@@ -154,6 +154,11 @@ class Job(models.Model):
     def tidy(cls) -> None:
         """Remove what the dead could not. Most kinds leave nothing behind."""
 
+    @property
+    def log_ids(self) -> dict[str, Any]:
+        """What a log line that names it belongs to: `run_id`."""
+        return {f"{self._meta.verbose_name}_id": self.pk}
+
     @classmethod
     def measured(cls) -> Iterable[tuple[str, str, dict[str, float]]]:
         """Numbers for who watches the site: a name, what it is, the value by the row's id. Most kinds have none."""

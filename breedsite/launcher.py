@@ -7,6 +7,7 @@ started them, and a process without other threads may safely run code between fo
 import collections
 import contextlib
 import errno
+import json
 import os
 import selectors
 import signal
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -65,11 +67,14 @@ class Child:
 class Launcher:
     """Use it as a context: on the way out everything it started is gone, whatever happened inside."""
 
-    def __init__(self, folder: Path, *, keep_open: Sequence[int] = (), out: TextIO | None = None) -> None:
-        """`folder`: where the children run. `keep_open`: file descriptors they inherit."""
+    def __init__(
+        self, folder: Path, *, keep_open: Sequence[int] = (), out: TextIO | None = None, as_json: bool = False
+    ) -> None:
+        """`folder`: where the children run. `keep_open`: file descriptors they inherit. `as_json`: say objects."""
         self.folder = folder
         self.keep_open = tuple(keep_open)
         self.out = out or sys.stdout
+        self.as_json = as_json
         self.colours = self.out.isatty() and "NO_COLOR" not in os.environ
         self.children: dict[str, Child] = {}
         self.restarts: dict[str, int] = {}  # in a row, by name
@@ -162,6 +167,9 @@ class Launcher:
     def say(self, text: str, *, name: str = "breedsite") -> None:
         """Print each line of `text` behind the name of who says it."""
         for line in text.splitlines():
+            if self.as_json:
+                self._print(as_object(line, name))
+                continue
             label = f"{name:<9} |"
             self._print(f"\x1b[36m{label}\x1b[0m {line}" if self.colours else f"{label} {line}")
 
@@ -263,6 +271,18 @@ class Launcher:
                 errors = [2] if os.path.sameopenfile(deaf.fileno(), 2) else []
                 for end in (deaf.fileno(), *errors):  # or Python fails at its end, with what is left unwritten
                     os.dup2(self.out.fileno(), end)
+
+
+def as_object(line: str, service: str) -> str:
+    """A line of a service as a JSON object: its own with the service's name, or one made of what it said."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        found = {"time": now, "level": "INFO", "logger": service, "message": line}
+    return json.dumps({"service": service, **found}, ensure_ascii=False)
 
 
 def ending(code: int) -> str:

@@ -106,8 +106,9 @@ class Refusal(ErrorTask):
             problem = document("malformed_request", "This is not a request that can be read.", request_id=number)
         media_type, body = written(problem, path=path, accept=self.request.headers.get("ACCEPT", ""))
         status = HTTPStatus(int(str(problem["status"])))
-        noted(status, path, number, reason=str(error.body))
-        gate.tally.answered(ROUTES.get(path, OTHER), status.value, str(problem["code"]), 0.0)
+        route, method = ROUTES.get(path, OTHER), getattr(self.request, "command", None)
+        noted(status, path, number, reason=str(error.body), method=method, route=route)
+        gate.tally.answered(route, status.value, str(problem["code"]), 0.0)
         self.status = f"{status.value} {status.phrase}"
         origin = self.request.headers.get("ORIGIN", "")
         self.response_headers += [("Content-Type", media_type), *gate.headers.of(number, path=path, origin=origin)]

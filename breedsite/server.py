@@ -68,9 +68,11 @@ def serve(sockets: Sequence[socket.socket], ready: Callable[[], object], neighbo
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "breedsite.settings")
     from django.conf import settings
+    from django.utils.log import configure_logging
 
     try:
         host, port, processes = settings.HOST, settings.PORT, settings.WEB_PROCESSES
+        configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)  # the parent loads no app, which would do it
     except ImproperlyConfigured as error:
         sys.exit(f"breedsite cannot start: {error}")
     raise_file_limit()

@@ -285,11 +285,12 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- log ----------------------------------------------------------------------------------------------------------
+LOG_FORMAT = env.matching("LOG_FORMAT", default="line", pattern="line|json", hint="line or json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "breedsite.logs.Line"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {"line": {"()": "classifier.logs.Line"}, "json": {"()": "classifier.logs.Json"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         # Their own handlers (mail, console) would tell everything twice.

@@ -24,7 +24,7 @@ def main() -> None:
         room(settings.DATA_DIR)
         lock = only_one(settings.DATA_DIR, settings.SITE_URL)
         free(settings.HOST, settings.PORT)
-        launcher = Launcher(settings.BASE_DIR, keep_open=[lock])
+        launcher = Launcher(settings.BASE_DIR, keep_open=[lock], as_json=settings.LOG_FORMAT == "json")
         try:
             with launcher:
                 bring_up(launcher, started)

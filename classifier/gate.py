@@ -196,7 +196,8 @@ class Gate:
     ) -> list[bytes]:
         status, path = PROBLEMS[str(problem["code"])][0], environ.get("PATH_INFO", "")
         environ["breedsite.problem"] = problem["code"]
-        noted(status, path, environ["breedsite.request_id"])
+        known = {"method": environ["REQUEST_METHOD"], "route": ROUTES.get(path, OTHER)}
+        noted(status, path, environ["breedsite.request_id"], **known)
         media_type, content = written(problem, path=path, accept=environ.get("HTTP_ACCEPT", ""))
         return self._answer(environ, start_response, f"{status} {REASONS[status]}", media_type, content, *headers)
 

@@ -14,14 +14,17 @@ LONGEST = 200  # characters of what a client wrote
 TOGETHER_SECONDS = 1.0  # those whom a full house turns away in this time share one line
 
 
-def noted(status: int, path: str, request_id: str, reason: str = "") -> None:
+def noted(
+    status: int, path: str, request_id: str, reason: str = "", *, method: str | None = None, route: str = ""
+) -> None:
     """Log one refusal, at the level that Django gives its status. A full house is counted, and told once a second."""
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         crowd.add()
         return
     level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING
     because = f" ({plain(reason)})" if (reason := reason.partition('"')[0].strip()) else ""  # quoted: a client's header
-    log.log(level, "%s: %s%s", phrase(status), plain(path), because, extra={"number": request_id})
+    known = {"number": request_id, "status_code": status, "method": method, "route": route}
+    log.log(level, "%s: %s%s", phrase(status), plain(path), because, extra=known)
 
 
 def phrase(status: int) -> str:
@@ -53,7 +56,9 @@ class Crowd:
         with self.lock:
             count, self.count = self.count, 0
         photos = "1 photo" if count == 1 else f"{count} photos"
-        log.error("%s: %s turned away within a second, every place is taken", phrase(503), photos)
+        log.error(
+            "%s: %s turned away within a second, every place is taken", phrase(503), photos, extra={"status_code": 503}
+        )
 
 
 crowd = Crowd()

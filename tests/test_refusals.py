@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from breedsite.logs import Line
 from classifier import refusals
+from classifier.logs import Line
 from tests.live import FORM, Wire
 from tests.test_server import HEAD
 

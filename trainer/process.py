@@ -17,6 +17,7 @@ import dataclasses
 import errno
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -30,7 +31,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from classifier import crash
+from classifier import crash, logs
 from classifier.artifact import ArtifactError
 from classifier.guard import Refused
 from classifier.networks.catalogue import UnknownArchitecture, create
@@ -92,6 +93,7 @@ def main(file: Path) -> None:
     signal.signal(signal.SIGTERM, teller.leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of who started this process
     job = Job(**json.loads(file.read_text()))
+    logs.belongs_to(run_id=job.facts.get("run"))
     crash.here("after_training_start")
     try:
         run(job, teller)
@@ -291,5 +293,5 @@ def forget(folders: list[str]) -> None:
 
 if __name__ == "__main__":
     environment.restart_with_settings("trainer.process")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.to_stderr(os.environ.get("LOG_FORMAT", ""))
     main(Path(sys.argv[1]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from classifier.logs import about
 from trainer.devices import places
 from trainer.models.attempt import Attempt
 from trainer.models.holding import Ask, Heart, Lost
@@ -52,7 +53,7 @@ def supervise(
     ask = Ask(leaving)
     signals = (signal.SIGTERM, signal.SIGINT)
     try:
-        with ask.heard(*signals), Heart(run) as heart:
+        with about(**run.log_ids), ask.heard(*signals), Heart(run) as heart:
             kind(run, heart, ask, say).go()
     except Lost:
         log.warning("%s is no longer ours: what this attempt made is dropped.", run)
