@@ -1,7 +1,10 @@
 """What every answer carries: its number, the rules for the browser, and a brake on guessing passwords."""
 
 import functools
+import hashlib
+import unicodedata
 from collections.abc import Callable
+from http import HTTPStatus
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
@@ -9,8 +12,10 @@ from django.urls import reverse
 
 from breedsite import rates
 from breedsite.errors import problem_page
+from breedsite.rates import Rate
 from classifier.gate import request_id as new_request_id
 
+GUESSES = Rate(5, 15 * 60)  # wrong passwords of one address for one name
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -53,25 +58,41 @@ def browser_rules(get_response: Answer) -> Answer:
 
 
 def login_brake(get_response: Answer) -> Answer:
-    """At most `LOGIN_RATE` sign-in attempts per address, on the admin's page and the site's together."""
+    """At most `LOGIN_RATE` attempts to sign in of one address, and `GUESSES` wrong ones of it at one name, on the
+    admin's page and the site's together. Other addresses may still sign in under that name: nobody can lock it."""
 
     @functools.cache
     def forms() -> set[str]:  # the URLs are not there yet when middleware is made
         return {reverse("admin:login"), reverse("login")}
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.method == "POST" and settings.LOGIN_RATE and request.path in forms():
-            wait = rates.wait_seconds("login", settings.LOGIN_RATE, rates.client_address(request))
-            if wait:
-                return problem_page(
-                    request,
-                    "rate_limited",
-                    f"Too many attempts to sign in: try again in {wait} seconds.",
-                    retry_after_seconds=wait,
-                )
-        return get_response(request)
+        if request.method != "POST" or request.path not in forms():
+            return get_response(request)
+        address = rates.client_address(request)
+        wait = rates.wait_seconds("login", settings.LOGIN_RATE, address)
+        guesser = "" if wait else guesser_of(request, address)
+        if guesser:
+            # Counted before it is evaluated, or many at once would all find room; taken back where it was right.
+            wait = rates.wait_seconds("guess", GUESSES, guesser)
+        if wait:
+            sentence = f"Too many attempts to sign in: try again in {wait} seconds."
+            return problem_page(request, "rate_limited", sentence, retry_after_seconds=wait)
+        response = get_response(request)
+        if guesser and response.status_code != HTTPStatus.OK:  # a wrong password shows the form again
+            rates.take_back("guess", guesser)
+        return response
 
     return middleware
+
+
+def guesser_of(request: HttpRequest, address: str) -> str:
+    """Who tries a password of whom, as a digest: names are kept nowhere, and are as long as somebody likes. Empty where
+    the form is: nothing is evaluated then."""
+    name, password = request.POST.get("username", "").strip(), request.POST.get("password", "")
+    if not name or not password:
+        return ""
+    same = unicodedata.normalize("NFKC", name).casefold()  # Django's form strips and normalizes too
+    return hashlib.sha256(f"{same}\0{address}".encode(errors="replace")).hexdigest()
 
 
 def plain_refusals(get_response: Answer) -> Answer:

@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
@@ -46,6 +47,18 @@ end
 if sum >= tonumber(ARGV[1]) then return (oldest + 11) * width - now end
 redis.call('HINCRBY', KEYS[1], step, 1)
 redis.call('PEXPIRE', KEYS[1], 11 * width)
+return 0
+"""
+
+# KEYS[1] as above: one call less, of the newest step.
+TAKE_BACK = """
+local newest, calls
+local counts = redis.call('HGETALL', KEYS[1])
+for i = 1, #counts, 2 do
+  if not newest or tonumber(counts[i]) > tonumber(newest) then newest, calls = counts[i], tonumber(counts[i + 1]) end
+end
+if newest and calls > 1 then redis.call('HINCRBY', KEYS[1], newest, -1)
+elseif newest then redis.call('HDEL', KEYS[1], newest) end
 return 0
 """
 
@@ -88,6 +101,15 @@ class LocalCounts:
                 del self.counts[next(iter(self.counts))]
         return 0.0
 
+    def take_back(self, key: str) -> None:
+        with self.lock:
+            steps = self.counts.get(key, {})
+            if steps:
+                newest = max(steps)
+                steps[newest] -= 1
+                if steps[newest] == 0:
+                    del steps[newest]
+
 
 class SharedCounts:
     """The sliding window in Valkey, one round trip a call."""
@@ -95,10 +117,14 @@ class SharedCounts:
     def __init__(self, url: str) -> None:
         self.client = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
         self.slide = self.client.register_script(SLIDE)
+        self.less = self.client.register_script(TAKE_BACK)
 
     def hit(self, key: str, rate: Rate) -> float:
         wait = self.slide(keys=[f"breedsite:rate:{key}"], args=[rate.count, ceil(rate.seconds * 1000 / STEPS)])
         return int(wait) / 1000
+
+    def take_back(self, key: str) -> None:
+        self.less(keys=[f"breedsite:rate:{key}"])
 
 
 class Counts:
@@ -127,6 +153,13 @@ class Counts:
             logger.info("the cache answers again: calls are counted together")
         return wait
 
+    def take_back(self, key: str) -> None:
+        """Let the last call of `key` be uncounted; where the cache is away by now it stays, which only slows down."""
+        self.local.take_back(key)
+        if self.shared is not None and time.monotonic() >= self.away_until:
+            with suppress(redis.RedisError):
+                self.shared.take_back(key)
+
 
 @functools.cache
 def counts() -> Counts:
@@ -137,6 +170,11 @@ def counts() -> Counts:
 def wait_seconds(scope: str, rate: Rate | None, caller: str) -> int:
     """Count a call; 0 when it may pass, else whole seconds until the next one may."""
     return ceil(counts().hit(f"{scope}:{caller}", rate)) if rate else 0
+
+
+def take_back(scope: str, caller: str) -> None:
+    """The call just counted was none of those that are limited."""
+    counts().take_back(f"{scope}:{caller}")
 
 
 def client_address(request: HttpRequest) -> str:

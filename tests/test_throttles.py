@@ -81,6 +81,17 @@ def test_many_at_once_get_no_more_than_one_after_the_other(counts):
     assert waits.count(0.0) == 60
 
 
+def test_what_is_taken_back_was_not_counted(counts):
+    rate = Rate(3, 60)
+    for _ in range(10):
+        assert counts.hit("a", rate) == 0.0
+        counts.take_back("a")
+    assert [counts.hit("a", rate) == 0.0 for _ in range(4)] == [True, True, True, False]
+    counts.take_back("a")
+    counts.take_back("nobody")
+    assert [counts.hit("a", rate) == 0.0 for _ in range(2)] == [True, False]
+
+
 def test_a_process_forgets_callers_when_there_are_too_many():
     counts = LocalCounts(max_callers=100)
     for number in range(1000):
