@@ -16,6 +16,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "csrf_failed": (403, "The form has expired"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
+    "request_in_progress": (409, "Still being answered"),
+    "idempotency_key_reused": (422, "Idempotency-Key used before"),
     "rate_limited": (429, "Too many requests"),
     # the file
     "file_too_large": (413, "File too large"),

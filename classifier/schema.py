@@ -68,6 +68,8 @@ SENTENCES = {
     "key_refused": "This key expired on 2026-11-20: ask for a new one.",
     "forbidden": "This key lacks the scope predict; it has read.",
     "csrf_failed": "The form has expired. Reload the page and send it again.",
+    "request_in_progress": "The first request with this key is still being answered: ask again in a moment.",
+    "idempotency_key_reused": "This Idempotency-Key was sent with another request: take a new one.",
     "method_not_allowed": "PUT is not answered here.",
     "file_too_large": "This file is larger than the 10 MB that are accepted.",
     "unsupported_format": "iPhone HEIC is not supported; export as JPEG.",
@@ -83,7 +85,8 @@ DETAILS: dict[str, dict[str, Any]] = {
     "file_too_large": {"limit_bytes": 10485760},
     "unsupported_format": {"detected": "HEIC", "accepted": ["JPEG", "PNG", "WEBP"]},
 }
-PREDICT_CODES = [code for code in PROBLEMS if code not in {"not_found", "storage_full", "starting"}]
+ELSEWHERE = {"not_found", "request_in_progress", "idempotency_key_reused", "storage_full", "starting"}
+PREDICT_CODES = [code for code in PROBLEMS if code not in ELSEWHERE]
 
 
 def refusals(codes: Iterable[str]) -> dict[Any, OpenApiResponse]:
@@ -119,6 +122,14 @@ REQUEST_ID = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Names the request; with it a failure is found in the server's log.",
     response=True,
+)
+# Of what creates something, with the codes request_in_progress and idempotency_key_reused.
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    OpenApiParameter.HEADER,
+    description="A new UUID for each thing to be made. Sent again with the same request, within a day, it makes "
+    "nothing twice: the first answer comes once more, with `Idempotency-Replayed: true`.",
 )
 TOP_K = OpenApiParameter(
     "top_k",

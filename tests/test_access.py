@@ -233,7 +233,7 @@ def test_public_addresses_and_those_for_programs_answer_whom_they_should(people)
     found = []
     for route, by_method in ACCESS.items():
         found += surprises(people, route, {role: of_role(role, by_method) for role in ROLES})
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def test_the_admin_is_for_those_who_may(people):
@@ -244,7 +244,7 @@ def test_the_admin_is_for_those_who_may(people):
             by_method = dict.fromkeys(METHODS, allowed) if isinstance(allowed, int) else allowed
             expected[role] = of_role(role, dict(by_method))
         found += surprises(people, "admin/" + route, expected)
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def test_what_only_signed_in_people_may_do_is_refused_with_401(client: Client, people, picture, settings):
