@@ -114,7 +114,6 @@ for refusal in profile.refusals(
 ALLOW_ANONYMOUS_PREDICT = env.bool("ALLOW_ANONYMOUS_PREDICT", default=True)
 PREDICT_RATE = rate("PREDICT_RATE", default="600/min")  # predictions of one address or account; empty for no limit
 LOGIN_RATE = rate("LOGIN_RATE", default="10/min")  # attempts of one address to sign in
-KEY_RATE = rate("KEY_RATE", default="600/min")  # calls of one key that has no rate of its own
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")  # with it /metrics may be read from elsewhere
 KEY_RATE = rate("KEY_RATE", default="600/min")  # calls of one key that has no rate of its own
 

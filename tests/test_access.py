@@ -43,6 +43,7 @@ def keyed(scope: str, status: int, *, anonymous: int = 401, **people: int) -> di
 
 
 PREDICT = {"POST": keyed("predict", 400, anonymous=400), "*": keyed("predict", 405, anonymous=405)}
+NOT_THERE = dict.fromkeys(ROLES, REFUSED) | {"anonymous": 401}  # another method of an address for programs
 
 # route -> method -> the status. "*" stands for the methods that are not named; without it they are 405 for everybody.
 ACCESS: dict[str, dict[str, Expected]] = {
