@@ -194,6 +194,8 @@ CACHES = {
     }
 }
 VERSIONS_DIR = DATA_DIR / "versions"
+BATCHES_DIR = DATA_DIR / "batches"  # photos sent to be answered together
+BATCH_KEEP_DAYS = env.float("BATCH_KEEP_DAYS", default=7.0)  # how long the photos of a batch stay after its end
 DATASETS_DIR = DATA_DIR / "datasets"
 RUNS_DIR = DATA_DIR / "runs"  # logs and checkpoints of trainings
 SETS_DIR = DATA_DIR / "sets"  # files of sets that everybody knows, once they were downloaded

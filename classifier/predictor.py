@@ -93,12 +93,6 @@ class Resident:
     engine: Engine  # on all threads
     narrow: Engine  # on one thread; the same one where there is only one
 
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """logits (K,) -> calibrated probabilities (K,)"""
-        scaled = logits.astype(np.float64) / self.spec.calibration.temperature
-        odds = np.exp(scaled - scaled.max())
-        return odds / odds.sum()
-
 
 class Predictor:
     """Answers for one process, from any number of threads.
@@ -195,7 +189,7 @@ class Predictor:
         image = self.preprocess(data, resident.spec.preprocessing)  # (3, H, W)
         alone = self._line.inside + self._large.inside == 1
         engine = resident.engine if alone else resident.narrow
-        probabilities = resident.probabilities(engine(image[None])[0])
+        probabilities = resident.spec.calibration.probabilities(engine(image[None])[0])
         small = preprocess.thumbnail(data, thumbnail_side, self.limits) if thumbnail_side else None
         return Found(probabilities, header.animated, small)
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from classifier.architectures import KNOWN
 from classifier.fields import ArtifactError, Fields
 from classifier.preprocess import Preprocessing
@@ -46,6 +48,12 @@ class Calibration:
 
     def as_dict(self) -> dict[str, Any]:
         return dict(vars(self))
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """logits (..., K) -> calibrated probabilities (..., K) float64, 0..1, sum 1"""
+        scaled = logits.astype(np.float64) / self.temperature
+        odds = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from celery.signals import worker_ready
 from django.conf import settings
 from django.core.management import call_command
 
+from breedsite.celery import leaving
+from classifier.models import Batch, Chunk
+from classifier.models.predicting import enlist, place, predict
+
 log = logging.getLogger(__name__)
 
 ABANDONED_SECONDS = 3600.0  # an installation takes seconds: what is older belongs to a process that was killed
@@ -28,6 +32,16 @@ def sweep() -> None:
                 shutil.rmtree(folder)
                 log.info("Removed the unfinished installation %s.", folder.name)
     call_command("clearsessions")
+
+
+@shared_task
+def predict_batches() -> None:
+    """List the batches that wait, then answer chunk after chunk, the oldest first, until nothing waits, another process
+    of this machine answers already, or this worker leaves."""
+    while not leaving() and (batch := Batch.objects.claim_next()) is not None:
+        enlist(batch)
+    while not leaving() and (chunk := Chunk.objects.claim_next(device=place())) is not None:
+        predict(chunk, leaving=leaving)
 
 
 @worker_ready.connect

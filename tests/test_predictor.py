@@ -52,7 +52,7 @@ def test_probabilities_are_the_calibrated_softmax_of_the_logits(predictor, pictu
 
 
 def test_huge_logits_do_not_overflow(predictor):
-    probabilities = predictor.current.probabilities(np.array([3e38, -3e38, 0, 1, 2], np.float32))
+    probabilities = predictor.current.spec.calibration.probabilities(np.array([3e38, -3e38, 0, 1, 2], np.float32))
     assert probabilities.tolist() == [1, 0, 0, 0, 0]
 
 

@@ -16,12 +16,12 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from breedsite import jobs
+from breedsite import holding, jobs
 from classifier.models import ModelVersion, ModelVersionQuerySet
 from tests.processes import gone, running
 from tests.squares import make_dataset, make_run
 from trainer import answers, tasks
-from trainer.models import TrainingRun, attempt, holding
+from trainer.models import TrainingRun, attempt
 from trainer.models.jobfile import command, write_job
 from trainer.models.supervising import device, supervise
 

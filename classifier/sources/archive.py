@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from classifier.sources import directory
-from classifier.sources.listing import Listing, SourceError, is_junk
+from classifier.sources.listing import Listing, SourceError, is_junk, too_large
 
 LOCAL_HEADER_BYTES = 30  # in front of every member, then its name
 UTF8_FLAG = 0x800
@@ -43,8 +43,11 @@ class ZipLimits:
     max_name_bytes: int = 255
 
 
-def listing(file: Path, limits: ZipLimits = ZipLimits()) -> Listing:
-    """The members of a zip by their paths; each can be read now and afterwards. Raises SourceError."""
+def listing(file: Path, limits: ZipLimits = ZipLimits(), *, max_bytes: int | None = None) -> Listing:
+    """The members of a zip by their paths; each can be read now and afterwards. Raises SourceError.
+
+    Reading one with more than `max_bytes` raises Refused; one that the limits forbid refuses the whole archive.
+    """
     archive = _opened(file, limits)
     files = {}
     folded: dict[str, str] = {}  # name in one spelling -> as it is written
@@ -62,7 +65,7 @@ def listing(file: Path, limits: ZipLimits = ZipLimits()) -> Listing:
         if spelling in folded and folded[spelling] != name:
             twins.append(spelling)  # both are kept: files are stored by their content
         folded[spelling] = name
-        files[parts] = partial(_read, archive, member)
+        files[parts] = partial(_read, archive, member, max_bytes)
     notes = [f"{len(twins)} names are written in two ways that look the same, such as {twins[0]!r}."] if twins else []
     return Listing(file.name, files, tuple(notes), frozenset(folders))
 
@@ -163,7 +166,9 @@ def _repaired(member: zipfile.ZipInfo) -> str:
     return member.filename if any(unicodedata.category(letter) == "Cc" for letter in repaired) else repaired
 
 
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: int | None) -> bytes:
+    if max_bytes is not None and member.file_size > max_bytes:
+        raise too_large(max_bytes)
     try:
         with archive.open(member) as opened:
             data = opened.read(member.file_size + 1)  # a member may hold more than it declares

@@ -4,8 +4,8 @@ import os
 from functools import partial
 from pathlib import Path
 
-from classifier.guard import Limits, Refused
-from classifier.sources.listing import Listing, SourceError, is_junk
+from classifier.guard import Limits
+from classifier.sources.listing import Listing, SourceError, is_junk, too_large
 
 MAX_DEPTH = 8  # folders
 MAX_FILES = 200_000
@@ -54,5 +54,5 @@ def _read(file: Path, max_bytes: int) -> bytes:
     except OSError as error:
         raise SourceError(f"The file {file.name} cannot be read ({error.strerror}).") from error
     if len(data) > max_bytes:
-        raise Refused("file_too_large", f"This file has more than {max_bytes / 1024**2:.0f} MB.", limit_bytes=max_bytes)
+        raise too_large(max_bytes)
     return data

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from classifier.problems import Refused
+
 # What operating systems leave beside people's photos: passed over without a word.
 JUNK_NAMES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 JUNK_FOLDERS = frozenset({"__MACOSX"})
@@ -30,3 +32,8 @@ class Listing:
 def is_junk(parts: tuple[str, ...]) -> bool:
     """Whether a path inside a source is one of those leavings, hidden files among them."""
     return parts[-1] in JUNK_NAMES or parts[-1].startswith("._") or any(part in JUNK_FOLDERS for part in parts)
+
+
+def too_large(max_bytes: int) -> Refused:
+    """What reading a file with more bytes than a photo may have raises."""
+    return Refused("file_too_large", f"This file has more than {max_bytes / 1024**2:.0f} MB.", limit_bytes=max_bytes)

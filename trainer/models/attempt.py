@@ -19,13 +19,13 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from breedsite.holding import BEAT_SECONDS, Heart, Lost
 from breedsite.tether import die_with
 from classifier import crash
 from classifier.artifact import ArtifactError
 from classifier.models import ModelVersion
 from trainer.child import Child
 from trainer.models.dataset import Dataset
-from trainer.models.holding import BEAT_SECONDS, Heart, Lost
 from trainer.models.jobfile import write_job
 from trainer.models.run import TrainingRun
 from trainer.models.using import Use

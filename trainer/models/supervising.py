@@ -11,10 +11,10 @@ from typing import Any
 
 from django.conf import settings
 
+from breedsite.holding import Ask, Heart, Lost
 from classifier.logs import about
 from trainer.devices import places
 from trainer.models.attempt import Attempt
-from trainer.models.holding import Ask, Heart, Lost
 from trainer.models.run import TrainingRun, TrainingRunQuerySet
 from trainer.models.searching import Search
 

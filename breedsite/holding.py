@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error, connection
 
-from trainer.models.run import TrainingRun
+from breedsite.jobs import Job
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,14 @@ class Lost(Exception):
 
 
 class Heart(threading.Thread):
-    """Beats for a run until the end of the block, with a connection of its own."""
+    """Beats for a job until the end of the block, with a connection of its own."""
 
-    def __init__(self, run: TrainingRun) -> None:
+    def __init__(self, job: Job) -> None:
         super().__init__(name="heart", daemon=True)
-        self.run_row = copy.copy(run)
+        self.job = copy.copy(job)
         self.live: dict[str, Any] = {}  # what the next beat tells
         self.lost = False
-        self.stop_requested = run.stop_requested
+        self.stop_requested = job.stop_requested
         self._over = threading.Event()
 
     def __enter__(self) -> "Heart":
@@ -50,13 +50,13 @@ class Heart(threading.Thread):
         try:
             while not self._over.wait(seconds):
                 try:
-                    self.lost = not self.run_row.beat(**self.live)
+                    self.lost = not self.job.beat(**self.live)
                     reached = monotonic()
                 except Error as error:
-                    log.warning("%s cannot beat now: %s", self.run_row, error)
+                    log.warning("%s cannot beat now: %s", self.job, error)
                     connection.close()
                     self.lost = monotonic() - reached > MUTE_SECONDS
-                self.stop_requested = self.run_row.stop_requested
+                self.stop_requested = self.job.stop_requested
                 if self.lost:
                     return
         finally:
