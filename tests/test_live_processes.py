@@ -18,6 +18,7 @@ import pytest
 from django.conf import settings as configured
 from PIL import Image
 
+from breedsite.keys import KNOWN_SECONDS
 from breedsite.rates import SharedCounts
 from tests.artifacts import make_artifact
 from tests.live import Wire, part
@@ -105,6 +106,24 @@ def test_servers_count_a_caller_together(wires: list[Wire], picture: bytes):
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(ask, range(300)))
     assert set(statuses) == {200, 429} and statuses.count(200) == 60
+
+
+@pytest.mark.parametrize("wires", [{"KEY_RATE": "60/day", "PREDICT_RATE": "1/day"}], indirect=True)
+def test_servers_count_a_key_together_and_know_in_five_seconds_that_it_has_ended(
+    wires: list[Wire], data: dict[str, str], picture: bytes
+):
+    run("manage.py", "createsuperuser", "--noinput", "--username", "ann", "--email", "ann@example.org", **data)
+    secret = run("manage.py", "apikey", "create", "ann", "robot", "--scope", "predict", **data).strip()
+
+    def ask(number: int) -> int:
+        return wires[number % PROCESSES].photo(picture, authorization=f"Bearer {secret}").status
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(ask, range(300)))
+    assert set(statuses) == {200, 429} and statuses.count(200) == 60
+    run("manage.py", "apikey", "revoke", secret.split("_")[1], **data)
+    time.sleep(KNOWN_SECONDS)
+    assert {ask(number) for number in range(PROCESSES)} == {401}
 
 
 def test_the_processes_of_a_server_count_a_caller_together(data: dict[str, str], picture: bytes):
