@@ -25,7 +25,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from breedsite.broker import BROKER_ERRORS
-from breedsite.celery import app
+from breedsite.celery import PARENT, app
 from breedsite.models import Worker
 from classifier import crash
 
@@ -66,18 +66,20 @@ class JobQuerySet(models.QuerySet[J]):
         is taken (one training a device): nothing is claimed then.
         """
         while (pk := self.due().values_list("pk", flat=True).first()) is not None:
-            now = timezone.now()
+            now, token = timezone.now(), uuid.uuid4()
             try:
                 with transaction.atomic():
                     won = self.model._base_manager.filter(pk=pk, status=self.model.QUEUED).update(
                         status=self.model.AT_WORK,
-                        token=uuid.uuid4(),
+                        token=token,
                         attempt=F("attempt") + 1,
                         heartbeat_at=now,
                         started_at=Coalesce("started_at", now),
                         due_at=None,
                         **claimed,
                     )
+                    if won:
+                        Worker.objects.holds(token, PARENT)
             except IntegrityError:
                 return None
             if won:

@@ -11,6 +11,7 @@ from django.db.models import ProtectedError
 from django.test import Client
 from django.urls import reverse
 
+from breedsite.models import Worker
 from classifier import uploads
 from classifier.uploads import PIECE_BYTES
 from tests.archives import photos, write_zip
@@ -175,16 +176,29 @@ def test_a_table_of_other_names_is_read(admin_client, form, place, tmp_path):
     assert Dataset.objects.get().labels == ["cat", "dog"]
 
 
-def test_the_list_and_the_page_tell_how_far_it_is(admin_client, place):
+def test_the_list_and_the_page_tell_how_far_it_is(admin_client, place, monkeypatch):
+    monkeypatch.setattr("breedsite.waiting.queue_state", lambda: "ok")
     first, second = (
         Dataset.objects.enqueue(name, place, source_kind="server", source_name="x") for name in ("dogs", "cats")
     )
     assert "number 2 in the queue" in admin_client.get(LIST).text
+    nobody = "Number 1 in the queue, but no worker is running: it begins when one is started."
+    assert nobody in admin_client.get(page("change", first)).text
+    assert admin_client.get(page("progress", first)).json()["waiting"] == nobody
+    Worker.objects.beat()
     assert "Number 1 in the queue." in admin_client.get(page("change", first)).text
     claimed = Dataset.objects.claim_next()
     claimed.beat(progress_done=30, progress_total=120)
     assert "30 of 120 photos" in admin_client.get(LIST).text
-    state = {"status": "importing", "active": True, "place": None, "done": 30, "total": 120, "downloaded": 0}
+    state = {
+        "status": "importing",
+        "active": True,
+        "place": None,
+        "waiting": "",
+        "done": 30,
+        "total": 120,
+        "downloaded": 0,
+    }
     assert admin_client.get(page("progress", first)).json() == state
     assert admin_client.get(page("progress", second)).json()["place"] == 1
 

@@ -1,6 +1,8 @@
 """Whether a worker is alive and what it does, as the admin's front page tells it."""
 
+import re
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -8,7 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from breedsite import jobs
-from breedsite.models import Worker
+from breedsite.checkout import code_version
+from breedsite.models import Holding, Worker
 from tests.squares import make_dataset, make_run
 from trainer.models import TrainingRun
 
@@ -59,6 +62,32 @@ def test_the_front_page_shows_what_runs_and_what_waits(admin_client):
     text = front(admin_client)
     assert f'<a href="/admin/trainer/trainingrun/{run.pk}/change/">run {run.pk} (squares)</a> is running' in text
     assert 'max="9" value="3"' in text and "1 run waiting." in text
+
+
+def test_each_worker_is_shown_with_what_it_works_on_and_its_code(admin_client, monkeypatch):
+    dataset = make_dataset()
+    mine, other = make_run(dataset), make_run(dataset)
+    Worker.objects.beat()
+    Worker.objects.create(name="elsewhere 7", heartbeat_at=timezone.now(), code="0a1b2c3 with changes")
+    assert TrainingRun.objects.claim_next(device="cpu") == mine
+    monkeypatch.setattr(jobs, "PARENT", 7)
+    monkeypatch.setattr("breedsite.models.worker.os.uname", lambda: type("Name", (), {"nodename": "elsewhere"}))
+    assert TrainingRun.objects.claim_next(device="cuda:0") == other
+    shown = re.findall(r"<p>The worker.*?</p>", front(admin_client))
+    [here], [elsewhere] = ([one for one in shown if ("elsewhere 7" in one) is there] for there in (False, True))
+    assert f"run {mine.pk}" in here and f"run {other.pk}" not in here and code_version() in here
+    assert f"run {other.pk}" in elsewhere and "with the code 0a1b2c3 with changes" in elsewhere
+    mine.refresh_from_db()
+    assert mine.finish("finished")
+    assert f"run {mine.pk}" not in front(admin_client)
+
+
+def test_what_was_claimed_long_ago_is_forgotten():
+    Worker.objects.holds(uuid4(), 1)
+    Holding.objects.update(since=timezone.now() - timedelta(days=31))
+    Worker.objects.holds(uuid4(), 1)
+    Worker.objects.beat()
+    assert Holding.objects.count() == 1
 
 
 def test_who_may_not_look_at_runs_is_told_nothing_of_them(client):

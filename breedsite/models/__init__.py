@@ -2,6 +2,6 @@
 
 from breedsite.models.key import ApiKey
 from breedsite.models.receipt import Receipt
-from breedsite.models.worker import Worker
+from breedsite.models.worker import Holding, Worker
 
-__all__ = ["ApiKey", "Receipt", "Worker"]
+__all__ = ["ApiKey", "Holding", "Receipt", "Worker"]

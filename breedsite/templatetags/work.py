@@ -1,6 +1,7 @@
 """What the admin's front page says of the workers and their work."""
 
 from typing import Any
+from uuid import UUID
 
 from django import template
 from django.contrib.auth.models import AnonymousUser, User
@@ -8,19 +9,27 @@ from django.urls import reverse
 
 from breedsite import jobs
 from breedsite.health import queue_state
-from breedsite.models import Worker
+from breedsite.models import Holding, Worker
+from breedsite.waiting import waiting
 
 register = template.Library()
+register.filter("waiting", waiting)
 
 
 @register.inclusion_tag("admin/work.html")
 def work(user: User | AnonymousUser) -> dict[str, Any]:
     """The living workers, and the jobs under way and waiting that `user` may look at."""
     kinds = [kind for kind in jobs.kinds() if user.has_perm(f"{kind._meta.app_label}.view_{kind._meta.model_name}")]
+    running = [job for kind in kinds for job in kind._base_manager.filter(status__in=kind.HELD)]
+    held = Holding.objects.filter(token__in=[job.token for job in running])
+    owners: dict[UUID | None, str] = dict(held.values_list("token", "worker"))
     return {
-        "workers": Worker.objects.alive(),
+        "workers": [
+            (worker, [shown(job) for job in running if owners.get(job.token) == worker.name])
+            for worker in Worker.objects.alive()
+        ],
         "queue": queue_state() == "ok",
-        "running": [shown(job) for kind in kinds for job in kind._base_manager.filter(status__in=kind.HELD)],
+        "running": [shown(job) for job in running],
         "waiting": [
             (kind._meta.verbose_name if count == 1 else kind._meta.verbose_name_plural, count)
             for kind in kinds

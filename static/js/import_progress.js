@@ -12,9 +12,9 @@ function left(done, total) {
   return seconds > 90 ? `, about ${Math.round(seconds / 60)} minutes left` : `, about ${seconds} seconds left`;
 }
 
-function show({ place, done, total, downloaded }) {
-  if (place) {
-    words.textContent = `Number ${place} in the queue.`;
+function show({ waiting, done, total, downloaded }) {
+  if (waiting) {
+    words.textContent = waiting;
   } else if (downloaded) {
     words.textContent = `${(downloaded / 1e6).toFixed(1)} MB are downloaded …`;
   } else if (!total) {

@@ -18,6 +18,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_GET, require_POST
 
 from breedsite.errors import problem_page
+from breedsite.waiting import waiting
 from classifier.sources.listing import SourceError
 from classifier.uploads import MAX_BYTES, PIECE_BYTES, Upload, UploadError, WrongPlace
 from trainer.admin import photos, suspects
@@ -183,6 +184,7 @@ class DatasetAdmin(admin.ModelAdmin):
                 "status": dataset.status,
                 "active": dataset.status in Dataset.ACTIVE,
                 "place": dataset.place,
+                "waiting": waiting(dataset),
                 "done": dataset.progress_done,
                 "total": dataset.progress_total,
                 "downloaded": downloaded(dataset),
