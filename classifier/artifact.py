@@ -35,6 +35,10 @@ class AlreadyThere(ArtifactError):
     """The folder to be made exists."""
 
 
+class DeviceLost(RuntimeError):
+    """The device of an engine gives no answer any more: only a new process may use it again."""
+
+
 class Engine(Protocol):
     outputs: tuple[str, ...]
 

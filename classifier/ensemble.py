@@ -76,23 +76,19 @@ class Ensemble:
         self.unsure_below = max(member.spec.calibration.unsure_below for member in self.members)
 
     @classmethod
-    def load(cls, folders: Sequence[tuple[Path, str]], combine: Combine, *, threads: int) -> Ensemble:
+    def load(
+        cls, folders: Sequence[tuple[Path, str]], combine: Combine, *, threads: int, device: str = "cpu"
+    ) -> Ensemble:
         """Of folders with the digests that they must have. Raises ArtifactError, NotTogether."""
-        specs, engines = [], []
-        for folder, digest in folders:
-            if artifact.digest(folder) != digest:
-                raise ArtifactError(f"spec.json in {folder.name} is not the one that was installed")
-            loaded: list[Engine] = []
+        loaded = [verified(folder, digest, threads=threads, device=device) for folder, digest in folders]
+        labels = common_labels([spec for spec, _ in loaded])
+        orders = [np.array([spec.labels.index(label) for label in labels]) for spec, _ in loaded]
+        return cls([Member(*parts, order) for parts, order in zip(loaded, orders, strict=True)], combine)
 
-            def keep(file: Path, *, threads: int = threads, loaded: list[Engine] = loaded) -> Engine:
-                loaded.append(OnnxEngine(file, threads=threads))
-                return loaded[0]
-
-            specs.append(artifact.verify(folder, keep))
-            engines += loaded
-        labels = common_labels(specs)
-        orders = [np.array([spec.labels.index(label) for label in labels]) for spec in specs]
-        return cls([Member(*parts) for parts in zip(specs, engines, orders, strict=True)], combine)
+    @property
+    def device(self) -> str:
+        """What answers: the processor, or torch's name of another device; both where one of them was too small."""
+        return " and ".join(sorted({str(getattr(member.engine, "device", "cpu")) for member in self.members}))
 
     def decode(self, sandbox: Sandbox, data: bytes) -> Decoded:
         """The bytes of a photo -> what `answer` takes. Raises Refused."""
@@ -111,6 +107,36 @@ class Ensemble:
             Found(row.astype(np.float32), int(index), bool(row[index] >= self.unsure_below))
             for row, index in zip(mean, chosen, strict=True)
         ]
+
+
+def verified(folder: Path, digest: str, *, threads: int, device: str) -> tuple[Spec, Engine]:
+    """A sound model, its engine beside it: ONNX Runtime on the processor, torch elsewhere. Raises ArtifactError."""
+    if artifact.digest(folder) != digest:
+        raise ArtifactError(f"spec.json in {folder.name} is not the one that was installed")
+    if device != "cpu":
+        return on_device(folder, device)
+    engines: list[Engine] = []
+
+    def keep(file: Path, **_: int) -> Engine:
+        engines.append(OnnxEngine(file, threads=threads))
+        return engines[0]
+
+    return artifact.verify(folder, keep), engines[0]
+
+
+def on_device(folder: Path, device: str) -> tuple[Spec, Engine]:
+    """The same on a device of torch's, which is imported here and nowhere else. Raises ArtifactError."""
+    from classifier.engines.torch import TorchEngine
+
+    engines: list[TorchEngine] = []
+
+    def keep(file: Path, **_: int) -> Engine:
+        engines.append(TorchEngine(file.parent, artifact.read(file.parent), device=device))
+        return engines[0]
+
+    spec = artifact.verify(folder, keep)  # in float32, before it goes over to what is quicker
+    engines[0].hasten(np.stack([artifact.golden_input(one.seed, spec.preprocessing) for one in spec.golden]), spec)
+    return spec, engines[0]
 
 
 def size(preprocessing: Preprocessing) -> Preprocessing:

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.management import call_command
 
 from breedsite.celery import leaving
-from classifier.models import Batch, Chunk
-from classifier.models.predicting import enlist, place, predict
+from classifier.models import Batch
+from classifier.models.predicting import claim, enlist, predict
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def predict_batches() -> None:
     of this machine answers already, or this worker leaves."""
     while not leaving() and (batch := Batch.objects.claim_next()) is not None:
         enlist(batch)
-    while not leaving() and (chunk := Chunk.objects.claim_next(device=place())) is not None:
+    while not leaving() and (chunk := claim()) is not None:
         predict(chunk, leaving=leaving)
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from breedsite import jobs
 from classifier import tasks
 from classifier.api import predictor
+from classifier.artifact import DeviceLost
 from classifier.ensemble import NotTogether
 from classifier.models import Batch, BatchItem, Chunk, ModelVersion, predicting
 from tests.artifacts import make_artifact
@@ -142,7 +143,7 @@ def test_who_leaves_gives_the_chunk_back_and_another_goes_on_with_the_same_rows(
     batch = Batch.objects.begin([active_version], source=photos)
     predicting.enlist(Batch.objects.claim_next())
     for _ in range(20):  # each answers one group and leaves
-        chunk = Chunk.objects.claim_next(device="here")
+        chunk = Chunk.objects.claim_next(device="here cpu")
         assert chunk is not None
         predicting.predict(chunk, leaving=lambda: True)
         batch.refresh_from_db()
@@ -157,7 +158,7 @@ def test_who_leaves_gives_the_chunk_back_and_another_goes_on_with_the_same_rows(
 def test_a_chunk_that_is_done_twice_writes_the_same_rows_and_only_its_owner_writes(active_version, photos):
     batch = Batch.objects.begin([active_version], source=photos)
     predicting.enlist(Batch.objects.claim_next())
-    slow = Chunk.objects.claim_next(device="here")
+    slow = Chunk.objects.claim_next(device="here cpu")
     Chunk.objects.filter(pk=slow.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
     jobs.reconcile()  # taken back, for it was silent
     Chunk.objects.filter(pk=slow.pk).update(due_at=None)
@@ -172,15 +173,40 @@ def test_a_chunk_that_is_done_twice_writes_the_same_rows_and_only_its_owner_writ
 def test_one_machine_answers_one_chunk_at_a_time(active_version, photos):
     Batch.objects.begin([active_version], source=photos)
     predicting.enlist(Batch.objects.claim_next())
-    assert Chunk.objects.claim_next(device="here") is not None
-    assert Chunk.objects.claim_next(device="here") is None
-    assert Chunk.objects.claim_next(device="there") is not None
+    assert Chunk.objects.claim_next(device="here cpu") is not None
+    assert Chunk.objects.claim_next(device="here cpu") is None
+    assert Chunk.objects.claim_next(device="there cpu") is not None
+
+
+def test_a_device_that_is_lost_ends_the_process_and_the_chunk_waits_for_another(active_version, photos, monkeypatch):
+    class Ended(BaseException):
+        pass
+
+    def end(code):
+        raise Ended(code)
+
+    def lost(*_):
+        raise DeviceLost("cuda:0: device-side assert triggered")
+
+    batch = Batch.objects.begin([active_version], source=photos)
+    predicting.enlist(Batch.objects.claim_next())
+    with monkeypatch.context() as broken:
+        broken.setattr(predicting, "loaded", lost)
+        broken.setattr(predicting.os, "_exit", end)
+        with pytest.raises(Ended, match="75"):
+            predicting.predict(Chunk.objects.claim_next(device="here cpu"))
+    chunk = Chunk.objects.order_by("pk").first()
+    assert (chunk.status, chunk.deaths) == ("queued", 1) and chunk.due_at > timezone.now()
+    Chunk.objects.update(due_at=None)
+    tasks.predict_batches()
+    batch.refresh_from_db()
+    assert batch.status == "finished" and batch.device == "cpu"
 
 
 def test_a_stop_keeps_what_is_answered_and_resume_goes_on(active_version, photos):
     batch = Batch.objects.begin([active_version], source=photos)
     predicting.enlist(Batch.objects.claim_next())
-    predicting.predict(Chunk.objects.claim_next(device="here"))
+    predicting.predict(Chunk.objects.claim_next(device="here cpu"))
     batch.refresh_from_db()
     assert batch.status == "predicting" and batch.stop() and batch.status == "stopped"
     tasks.predict_batches()

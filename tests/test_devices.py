@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from classifier import devices
 from classifier.preprocess import Preprocessing
 from tests.photos import make_records
 from tests.squares import make_dataset, make_run
 from tests.trainings import events, start, write_job
-from trainer import devices, gpu
+from trainer import gpu
 from trainer.data import load
 from trainer.evaluate import logits_of, logits_on
 from trainer.models import supervising
@@ -48,7 +49,7 @@ def test_the_setting_and_the_machine_decide_where_trainings_run(
     """Without its GPU a training runs on the processor, with a warning."""
     monkeypatch.setattr(devices, "cuda_devices", lambda: count)
     assert devices.places(setting) == expected
-    assert ("trainings run on the processor" in caplog.text) == warned
+    assert ("the processor is used" in caplog.text) == warned
 
 
 def test_torch_itself_is_asked_once_and_only_where_there_is_a_driver(monkeypatch, tmp_path):

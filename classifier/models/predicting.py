@@ -11,8 +11,10 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from breedsite.holding import Heart
-from classifier.artifact import ArtifactError
+from breedsite.jobs import JobQuerySet
+from classifier.artifact import ArtifactError, DeviceLost
 from classifier.decoding import in_order
+from classifier.devices import places
 from classifier.ensemble import Combine, Decoded, Ensemble, Found, NotTogether
 from classifier.guard import Limits, Refused
 from classifier.models.batch import Batch, BatchItem, Chunk
@@ -25,12 +27,18 @@ log = logging.getLogger(__name__)
 
 CHUNK = 256  # photos that one process takes at a time
 GROUP = 16  # photos that go through the network together: on a processor more are no quicker
+GROUP_ON_GPU = 128
+AGAIN = 75  # what a process ends with that asks to be started again
 AWAY = (OperationalError, InterfaceError)
 
 
-def place() -> str:
-    """Where this process answers; no two chunks are answered in one place."""
-    return f"{os.uname().nodename} cpu"
+def claim(chunks: JobQuerySet[Chunk] | None = None) -> Chunk | None:
+    """The oldest chunk that is due, on the first device of this machine that is free: none answers two at a time."""
+    waiting = Chunk.objects.all() if chunks is None else chunks
+    for device in places(settings.TORCH_DEVICE):
+        if (chunk := waiting.claim_next(device=f"{os.uname().nodename} {device}")) is not None:
+            return chunk
+    return None
 
 
 def enlist(batch: Batch) -> None:
@@ -114,6 +122,10 @@ def predict(chunk: Chunk, *, leaving: Callable[[], bool] = lambda: False) -> Non
     except OSError as error:
         chunk.finish(Chunk.Status.FAILED, f"The photos cannot be read: {error.strerror}.")
         log.warning("%s: %s", chunk, error)
+    except DeviceLost as error:
+        chunk.died(f"{error}: it is tried again in a new process.")
+        log.critical("%s; this process ends, for only another one can use the device again.", error)
+        os._exit(AGAIN)
     except AWAY as error:
         log.warning("%s wait for the database, and for who takes them back: %s", chunk, error)
         return
@@ -128,9 +140,11 @@ def answered(batch: Batch, chunk: Chunk) -> Iterator[list[BatchItem]]:
     left = list(ours.filter(status=BatchItem.Status.PENDING).order_by("position"))
     if not left:
         return
-    ensemble = loaded(tuple((version.path, version.digest) for version in batch.members), Combine(batch.combine))
-    Batch.objects.filter(pk=batch.pk).update(device="cpu")
+    device = chunk.device.rpartition(" ")[2]
+    folders = tuple((version.path, version.digest) for version in batch.members)
+    ensemble = loaded(folders, Combine(batch.combine), device)
     read = reader(batch)
+    size = GROUP if device == "cpu" else GROUP_ON_GPU
 
     def see(sandbox: Sandbox, item: BatchItem) -> Decoded:
         return ensemble.decode(sandbox, read(item))
@@ -138,8 +152,9 @@ def answered(batch: Batch, chunk: Chunk) -> Iterator[list[BatchItem]]:
     limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
     seen = in_order(left, see, sandboxes=settings.CORES, limits=limits)
     # By place and not by count, so that who goes on in the middle puts the same photos together.
-    for _, group in groupby(seen, key=lambda pair: (pair[0].position - chunk.start) // GROUP):
+    for _, group in groupby(seen, key=lambda pair: (pair[0].position - chunk.start) // size):
         yield filled(ensemble, group)
+    Batch.objects.filter(pk=batch.pk).update(device=ensemble.device)
 
 
 def filled(ensemble: Ensemble, group: Iterable[tuple[BatchItem, Decoded | Refused]]) -> list[BatchItem]:
@@ -165,8 +180,8 @@ def tell(item: BatchItem, found: Found, labels: tuple[str, ...], *, animated: bo
 
 
 @lru_cache(maxsize=1)
-def loaded(folders: tuple[tuple[Path, str], ...], combine: Combine) -> Ensemble:
+def loaded(folders: tuple[tuple[Path, str], ...], combine: Combine, device: str) -> Ensemble:
     """Kept from chunk to chunk."""
     if not folders:
         raise ArtifactError("The versions that were to answer are not installed any more.")
-    return Ensemble.load(folders, combine, threads=settings.CORES)
+    return Ensemble.load(folders, combine, threads=settings.CORES, device=device)

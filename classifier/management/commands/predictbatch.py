@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from classifier.ensemble import Combine, NotTogether
 from classifier.models import Batch, Chunk, ModelVersion
-from classifier.models.predicting import enlist, place, predict
+from classifier.models.predicting import claim, enlist, predict
 from classifier.results import FORMATS
 
 LOOK_SECONDS = 0.5  # between two looks, where a worker of this machine answers
@@ -90,7 +90,7 @@ class Command(BaseCommand):
         said = -1
         while batch.status in Batch.ACTIVE:
             mine = Batch.objects.filter(pk=batch.pk).claim_next()
-            chunk = None if mine else Chunk.objects.filter(batch=batch).claim_next(device=place())
+            chunk = None if mine else claim(Chunk.objects.filter(batch=batch))
             if mine is not None:
                 enlist(mine)
             elif chunk is not None:

@@ -1,4 +1,4 @@
-"""Where a training may run: on the processor, or on CUDA devices. Who asks here need not have torch loaded."""
+"""Where networks may work: on the processor, or on CUDA devices. Who asks here need not have torch loaded."""
 
 import functools
 import logging
@@ -14,7 +14,7 @@ ASK_SECONDS = 120.0
 
 
 def places(setting: str) -> tuple[str, ...]:
-    """torch's names of the devices on which trainings run here, at most one on each: auto is every CUDA device, or the
+    """torch's names of the devices on which work is done here, one piece on each: auto is every CUDA device, or the
     processor where there is none. A device that is asked for and missing is replaced by the processor, with a warning.
     """
     if setting == "cpu":
@@ -25,9 +25,7 @@ def places(setting: str) -> tuple[str, ...]:
     if found and setting in ("auto", "cuda"):
         return found
     if setting != "auto":
-        log.warning(
-            "There is no device %s (torch finds %d CUDA devices): trainings run on the processor.", setting, len(found)
-        )
+        log.warning("There is no device %s (torch finds %d CUDA devices): the processor is used.", setting, len(found))
     return ("cpu",)
 
 
