@@ -12,8 +12,8 @@ from typing import Any
 from django.conf import settings
 
 from breedsite.holding import Ask, Heart, Lost
+from classifier.devices import places
 from classifier.logs import about
-from trainer.devices import places
 from trainer.models.attempt import Attempt
 from trainer.models.run import TrainingRun, TrainingRunQuerySet
 from trainer.models.searching import Search
