@@ -1,16 +1,19 @@
 """Keys for programs in the admin: made, their secret shown this once, looked at, revoked. Never changed."""
 
+from datetime import UTC, datetime, time
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.widgets import AdminDateWidget
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import ForeignKey, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 
 from breedsite.models import ApiKey
 from breedsite.models.key import Scope
@@ -21,10 +24,22 @@ SHOWN = ["owner", "name", "prefix", "may", "state", "created_at", "expires_at", 
 
 class KeyForm(forms.ModelForm):
     scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=forms.CheckboxSelectMultiple)
+    expires_at = forms.DateField(
+        label="Expires",
+        required=False,
+        widget=AdminDateWidget,
+        help_text="At the end of this day (UTC). Empty for never.",
+    )
 
     class Meta:
         model = ApiKey
         fields = ["owner", "name", "scopes", "expires_at", "rate"]
+
+    def clean_expires_at(self) -> datetime | None:
+        day = self.cleaned_data["expires_at"]
+        if day is not None and day < timezone.now().date():
+            raise ValidationError("This day is over.")
+        return day and datetime.combine(day, time.max, tzinfo=UTC)
 
     def _post_clean(self) -> None:
         """Django leaves out what a constraint says of fields that the form has not, such as `revoked_at`."""

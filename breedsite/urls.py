@@ -2,7 +2,7 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-from breedsite import health, metrics
+from breedsite import health, metrics, views
 
 urlpatterns = [
     path("", include("classifier.urls")),  # first: predictions are what is asked for most
@@ -10,6 +10,8 @@ urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
     path("login/", LoginView.as_view(next_page="index"), name="login"),
     path("logout/", LogoutView.as_view(next_page="index"), name="logout"),
+    path("keys/", views.keys, name="keys"),
+    path("keys/<slug:prefix>/revoke/", views.revoke_key, name="revoke_key"),
     path("admin/", admin.site.urls),
 ]
 

@@ -43,6 +43,7 @@ def keyed(scope: str, status: int, *, anonymous: int = 401, **people: int) -> di
 
 
 PREDICT = {"POST": keyed("predict", 400, anonymous=400), "*": keyed("predict", 405, anonymous=405)}
+OWN = {"anonymous": LOGIN, **dict.fromkeys(PEOPLE, 200)}  # a page for people who signed in
 NOT_THERE = dict.fromkeys(ROLES, REFUSED) | {"anonymous": 401}  # another method of an address for programs
 
 # route -> method -> the status. "*" stands for the methods that are not named; without it they are 405 for everybody.
@@ -61,6 +62,11 @@ ACCESS: dict[str, dict[str, Expected]] = {
     "metrics": PUBLIC,  # from this machine; from elsewhere see test_metrics.py
     "login/": {"GET": 200, "POST": 200, "PUT": 200},  # a PUT is an empty form
     "logout/": {"POST": 302},
+    "keys/": {"GET": OWN, "POST": OWN | dict.fromkeys(PEOPLE, 400), "*": OWN | dict.fromkeys(PEOPLE, REFUSED)},
+    "keys/<slug:prefix>/revoke/": {
+        "POST": {"anonymous": LOGIN, "user": 404, "staff": 404, "admin": 302},
+        "*": OWN | dict.fromkeys(PEOPLE, REFUSED),
+    },
     "admin/login/": {"GET": {"anonymous": 200, "user": 200, "staff": 302, "admin": 302}, "POST": 200, "PUT": 200},
     "admin/logout/": dict.fromkeys(METHODS, OUTSIDE) | {"POST": OUTSIDE | {"staff": 200, "admin": 200}},
 }
@@ -170,6 +176,7 @@ def address(route: str) -> str:
         .replace("<uuid:key>", "8ad0ee2c-5a6d-4c05-b7a4-6d39a51a2b31")
     )
     route = route.replace("(?P<url>.*)$", "nothing/here/")
+    route = route.replace("<slug:prefix>", ApiKey.objects.order_by("pk")[0].prefix)
     return "/" + route.replace("<slug:id>", "0123456789abcdef").replace("<int:photo>", "1")
 
 

@@ -113,6 +113,7 @@ def examine(axe: Callable[[Page], None], complaints: list[str]) -> Callable[[Pag
         # The admin's links fade from one colour scheme to the other.
         page.evaluate("Promise.all(document.getAnimations().map((animation) => animation.finished))")
         axe(page)
+        page.evaluate("new Promise(requestAnimationFrame)")  # the last of them come after axe has answered
         complaints[before:] = [text for text in complaints[before:] if "inline style" not in text]
 
     return examine
