@@ -14,6 +14,7 @@ from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
 
+from breedsite.launcher import as_object
 from breedsite.listener import CONNECTIONS, Server, addresses, bound
 from breedsite.prefork import Neighbours, Processes
 from breedsite.tether import LIBC
@@ -83,7 +84,8 @@ def main() -> None:
 
     def announce() -> None:
         for name, number in addresses(sockets):
-            print(f"listening on http://{f'[{name}]' if ':' in name else name}:{number}", flush=True)
+            said = f"listening on http://{f'[{name}]' if ':' in name else name}:{number}"
+            print(as_object(said, "web") if settings.LOG_FORMAT == "json" else said, flush=True)
 
     if processes <= 1:
         serve(sockets, announce)
