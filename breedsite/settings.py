@@ -271,7 +271,7 @@ CSRF_FAILURE_VIEW = "breedsite.errors.csrf_failure"
 # --- the API ------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "breedsite.operations.Operation",
     "EXCEPTION_HANDLER": "breedsite.errors.api_problem",
 }
 

@@ -23,6 +23,7 @@ from breedsite import keys, rates
 from breedsite.access import ProgramView
 from breedsite.models import ApiKey
 from breedsite.models.key import FORM, ApiKeyQuerySet, Scope, digest
+from breedsite.operations import needed
 from breedsite.rates import Rate, SharedCounts
 
 
@@ -91,6 +92,15 @@ def test_a_name_is_free_again_once_its_key_is_revoked(ann):
     issue(User.objects.create_user("bob"))
     key.revoke()
     issue(ann)
+
+
+def test_of_two_that_are_asked_for_at_once_the_second_is_refused_in_words(ann, monkeypatch):
+    key = ApiKey(owner=ann, name="robot", scopes=["read"])
+    clean = key.full_clean
+    monkeypatch.setattr(key, "full_clean", lambda: (monkeypatch.undo(), clean(), issue(ann)))
+    with pytest.raises(ValidationError, match="There is a key of this name already"):
+        key.issue()
+    assert ApiKey.objects.count() == 1
 
 
 def test_a_revoked_key_stays_revoked_since_then(ann):
@@ -352,6 +362,14 @@ def test_a_method_without_a_scope_lets_no_key_in(ann):
 def test_calls_of_every_kind_count_for_the_key(ann):
     _, secret = issue(ann, "admin", rate="2/min")
     assert [ask(method, secret).status_code for method in ("GET", "DELETE", "GET")] == [200, 204, 429]
+
+
+def test_the_description_says_what_is_needed():
+    assert needed(Runs(), "GET") == "A key needs the scope `read`."
+    assert needed(Runs(), "POST") == (
+        "A key needs the scope `train`. The account, a key's owner too, needs the permission `trainer.add_trainingrun`."
+    )
+    assert needed(object(), "GET") == ""
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import Error, models
+from django.db import Error, IntegrityError, models, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -153,7 +153,12 @@ class ApiKey(models.Model):
         self.digest = digest(secret)
         self.full_clean()
         self.scopes = [scope for scope in Scope.values if scope in self.scopes]  # each once, in one order
-        self.save()
+        try:
+            with transaction.atomic():
+                self.save()
+        except IntegrityError:
+            self.full_clean()  # the same was asked for twice at once: the other was quicker
+            raise
         return secret
 
     def revoke(self) -> None:

@@ -38,6 +38,7 @@ class MayPredict(BasePermission):
 
 class PredictImage(APIView):
     anonymous = True  # unless ALLOW_ANONYMOUS_PREDICT says otherwise
+    scopes = {"POST": "predict"}
     authentication_classes = [Bearer, Session]
     permission_classes = [MayPredict]
     throttle_classes = [PredictThrottle]
