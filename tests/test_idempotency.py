@@ -1,5 +1,9 @@
 """What a program asks for twice, for it heard no answer, is made once."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.http import HttpResponse
@@ -207,6 +212,43 @@ def test_the_work_of_the_dead_is_done_again_after_the_lease(secret, settings):
     assert post(secret, "a")["Idempotency-Replayed"] == "true"
 
 
+SCRIPT = """
+import os, pathlib, signal, sys, django
+django.setup()
+from django.conf import settings
+from django.contrib.auth.models import Group, User
+from breedsite.models import Receipt
+from tests.test_idempotency import Groups, post, secret_of
+user, _ = User.objects.get_or_create(username="ann")
+settings.LEASE_SECONDS = 0
+if sys.argv[1] == "killed":
+    Groups.meanwhile = staticmethod(lambda: os.kill(os.getpid(), signal.SIGKILL))
+file = pathlib.Path("secret")
+file.exists() or file.write_text(secret_of(user))
+answer = post(file.read_text(), "a")
+print(answer.status_code, "Idempotency-Replayed" in answer, Group.objects.count(), Receipt.objects.count())
+"""
+
+
+def test_a_process_that_is_killed_leaves_nothing_and_the_next_does_it(tmp_path):
+    environment = os.environ | {
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'site.sqlite3'}",
+        "PYTHONPATH": str(settings.BASE_DIR),
+    }
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+        )
+
+    run(str(settings.BASE_DIR / "manage.py"), "migrate").check_returncode()
+    killed = [run("-c", SCRIPT, "killed") for _ in range(3)]
+    assert [done.returncode for done in killed] == [-signal.SIGKILL] * 3
+    assert run("-c", SCRIPT, "calm").stdout == "201 False 1 1\n", "made once, for the three before it made nothing"
+    assert run("-c", SCRIPT, "calm").stdout == "201 True 1 1\n"
+
+
 def test_who_was_taken_for_dead_makes_nothing(secret, meanwhile, monkeypatch):
     """Its work is undone, and it tells what the other made, or that the other is at work."""
     finish = Receipt.finish
@@ -255,6 +297,15 @@ def test_of_many_at_once_one_makes_it_and_nobody_hears_an_error():
     assert len(answers) == 8 and {answer.status_code for answer in answers} <= {201, 409}
     assert len([answer for answer in made if "Idempotency-Replayed" not in answer]) == 1
     assert Group.objects.count() == 1
+
+
+def test_pages_of_other_sites_that_may_ask_may_send_the_header(client, active_version, settings):
+    settings.CORS_ALLOWED_ORIGINS = ["https://a.example"]
+    asked = {"origin": "https://a.example", "access-control-request-method": "POST"}
+    allowed = client.options("/api/predictImage", headers=asked)["Access-Control-Allow-Headers"]
+    assert "idempotency-key" in allowed and "authorization" in allowed
+    answered = client.get("/api/model", headers=asked)
+    assert "Idempotency-Replayed" in answered["Access-Control-Expose-Headers"]
 
 
 def test_a_receipt_names_the_request_and_nothing_secret(secret):
