@@ -106,6 +106,7 @@ class Job(models.Model):
     FAILED: ClassVar[str] = "failed"
     STOPPING: ClassVar[str | None] = None  # from the request to stop until its process has heard of it
     TASK: ClassVar[str]  # the Celery task that claims and does the work
+    QUEUE: ClassVar[str] = ""  # of WORKER_QUEUES: a worker can be there for some kinds of work alone
 
     status = models.CharField(max_length=16, default="queued", db_index=True)
     token = models.UUIDField(null=True, editable=False)  # of the process that holds it
@@ -142,7 +143,8 @@ class Job(models.Model):
         """Tell a worker that there is work. False where the broker does not answer: the reconciler rings again."""
         crash.here("before_ring")
         try:
-            app.send_task(cls.TASK, retry=False, expires=settings.RECONCILE_SECONDS)
+            queue = ".".join(filter(None, (settings.BROKER_QUEUE, cls.QUEUE)))
+            app.send_task(cls.TASK, queue=queue, retry=False, expires=settings.RECONCILE_SECONDS)
         except BROKER_ERRORS as error:
             log.warning("The broker does not answer (%s); %s will be rung for again.", error, cls._meta.verbose_name)
             return False
@@ -264,7 +266,8 @@ def reconcile() -> None:
         crash.here("after_take_back")
         kind.wake()
         kind.tidy()
-        if rows.due().exists():
+        # Who does not do such work does not ring for it: nobody might ever take the messages.
+        if kind.QUEUE in ("", *settings.WORKER_QUEUES) and rows.due().exists():
             kind.ring()
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import get_random_string
+from kombu import Queue
 
 from breedsite import profile
 from breedsite.environment import Environment
@@ -232,7 +233,17 @@ BROKER_URL = env.address(
     kinds=("redis", "rediss", "redis+socket", "amqp", "amqps"),
 )
 CELERY_BROKER_URL = BROKER_URL
-CELERY_TASK_DEFAULT_QUEUE = env.str("BROKER_QUEUE", default="breedsite")  # two sites on one broker need two
+CELERY_TASK_DEFAULT_QUEUE = BROKER_QUEUE = env.str(
+    "BROKER_QUEUE", default="breedsite"
+)  # two sites on one broker need two
+WORKER_QUEUES = env.matching(  # what the workers started with these settings do
+    "WORKER_QUEUES",
+    default="train,batch,import",
+    pattern=r"(train|batch|import)(,(train|batch|import))*",
+    hint="train, batch, import, or several of them with commas between",
+).split(",")
+CELERY_TASK_DEFAULT_QUEUE = BROKER_QUEUE
+CELERY_TASK_QUEUES = [Queue(name) for name in (BROKER_QUEUE, *(f"{BROKER_QUEUE}.{kind}" for kind in WORKER_QUEUES))]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_SERIALIZER = "json"

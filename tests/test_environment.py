@@ -29,7 +29,7 @@ def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[
 
 
 def test_an_empty_variable_is_one_that_is_not_set(read):
-    without_limit = {"PREDICT_RATE", "LOGIN_RATE"}
+    without_limit = {"PREDICT_RATE", "LOGIN_RATE", "KEY_RATE"}
     empty = dict.fromkeys(variables() - without_limit - {"DATA_DIR"}, " ")
     assert read(**empty) == read()
 

@@ -18,7 +18,9 @@ from django.utils import timezone
 from redis.exceptions import ResponseError
 
 from breedsite import jobs
+from classifier.models import Batch, Chunk
 from tests.errands import Errand, database_url
+from trainer.models import Dataset, TrainingRun
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -324,6 +326,30 @@ def test_a_broker_that_takes_nothing_fails_nothing(monkeypatch):
 
     monkeypatch.setattr(jobs.app, "send_task", full)
     assert Errand.ring() is False
+
+
+def test_a_worker_rings_for_the_work_that_it_does_itself_alone(monkeypatch, settings, rung):
+    Errand.objects.create(name="one")
+    monkeypatch.setattr(Errand, "QUEUE", "train")
+    settings.WORKER_QUEUES = ["batch", "import"]
+    jobs.reconcile()
+    assert rung == []
+    settings.WORKER_QUEUES = ["train"]
+    jobs.reconcile()
+    assert rung == [Errand.TASK]
+
+
+def test_each_kind_of_work_has_a_queue_of_its_own(monkeypatch, settings):
+    sent: dict[str, str] = {}
+    monkeypatch.setattr(jobs.app, "send_task", lambda name, *, queue, **options: sent.update({name: queue}))
+    settings.BROKER_QUEUE = "ours"
+    for kind in (Dataset, TrainingRun, Batch, Chunk):
+        assert kind.ring()
+    assert sent == {
+        "trainer.tasks.train_runs": "ours.train",
+        "trainer.tasks.import_datasets": "ours.import",
+        "classifier.tasks.predict_batches": "ours.batch",
+    }
 
 
 @pytest.mark.parametrize("error", [AccessRefused("the login was refused"), NotAllowed("vhost nowhere not found")])

@@ -8,7 +8,10 @@ by another process, writes the same rows.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +25,7 @@ from django.utils import timezone
 from breedsite.jobs import Job, JobQuerySet
 from classifier.ensemble import Combine, NotTogether, common_labels
 from classifier.models.version import ModelVersion
+from classifier.problems import Refused
 from classifier.results import Found, Row
 
 MOST_FILES = 10_000  # sent one by one; more come as a zip
@@ -70,9 +74,11 @@ class BatchQuerySet(JobQuerySet["Batch"]):
 
 
 def accuracy(version: ModelVersion) -> float:
-    """Measured on photos that its training never saw, 0..1; 0 where nobody measured."""
-    quality = version.card.quality
-    return quality.top1.value if quality else 0.0
+    """Measured on photos that its training never saw, 0..1; 0 where nobody measured, or its row is damaged."""
+    try:
+        return float(version.spec["quality"]["top1"]["value"])
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 class Batch(Job):
@@ -98,6 +104,7 @@ class Batch(Job):
     ACTIVE: ClassVar[frozenset[str]] = frozenset({*WAITING, *HELD})
     TERMINAL: ClassVar[frozenset[str]] = frozenset(Status) - ACTIVE
     TASK: ClassVar[str] = "classifier.tasks.predict_batches"
+    QUEUE: ClassVar[str] = "batch"
 
     name = models.CharField(max_length=100, blank=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.RECEIVING, db_index=True)
@@ -139,8 +146,14 @@ class Batch(Job):
 
     def found(self) -> Found:
         """All its rows, in order, a few in memory at a time."""
-        rows = (item.row() for item in self.items.order_by("position").iterator(chunk_size=500))
-        return Found(self.labels, [str(version) for version in self.members], self.combine, rows)
+        return Found(self.labels, [str(version) for version in self.members], self.combine, self._rows_found())
+
+    def _rows_found(self) -> Iterator[Row]:
+        """By position and not by one query, which a slow reader would keep open, and with it SQLite's log of writes."""
+        last = -1
+        while some := list(self.items.filter(position__gt=last).order_by("position")[:500]):
+            yield from (item.row() for item in some)
+            last = some[-1].position
 
     # --- what people do -------------------------------------------------------------------------------------------
     def send_off(self) -> bool:
@@ -198,19 +211,27 @@ class Batch(Job):
 
     # --- for the workers ------------------------------------------------------------------------------------------
     def listed(self, names: Sequence[str], *, chunk_size: int, **fields: Any) -> bool:
-        """Its photos are known, in this order: they may be answered. False when the row is no longer ours."""
+        """Its photos are known, in this order: they may be answered. False when the row is no longer ours.
+
+        Those that were sent one by one have their rows already, some with a refusal.
+        """
         with transaction.atomic():
-            self.items.all().delete()
             self.chunks.all().delete()
-            BatchItem.objects.bulk_create(
-                (BatchItem(batch=self, position=position, name=name) for position, name in enumerate(names)),
-                batch_size=1000,
-            )
-            starts = range(0, len(names), chunk_size)
+            if self.source_kind != self.SourceKind.FILES:
+                self.items.all().delete()
+                BatchItem.objects.bulk_create(
+                    (BatchItem(batch=self, position=position, name=name) for position, name in enumerate(names)),
+                    batch_size=1000,
+                )
+            told = self.items.exclude(status=BatchItem.Status.PENDING).values_list("position", flat=True)
+            done = Counter(position // chunk_size for position in told)
             Chunk.objects.bulk_create(
-                [Chunk(batch=self, start=start, stop_at=min(start + chunk_size, len(names))) for start in starts]
+                Chunk(batch=self, start=start, stop_at=min(start + chunk_size, len(names)), progress_done=done[number])
+                for number, start in enumerate(range(0, len(names), chunk_size))
             )
-            ours = self._let_go(status=self.Status.PREDICTING, progress_total=len(names), **fields)
+            ours = self._let_go(
+                status=self.Status.PREDICTING, progress_total=len(names), progress_done=done.total(), **fields
+            )
             if not ours:
                 transaction.set_rollback(True)
             elif self.status == self.STOPPED:
@@ -250,7 +271,10 @@ class Batch(Job):
         folders = {folder.name: folder for folder in Path(settings.BATCHES_DIR).glob("[0-9]*")}  # before the rows
         known = set(map(str, cls.objects.filter(pk__in=folders.keys()).values_list("pk", flat=True)))
         for name in folders.keys() - known:
-            shutil.rmtree(folders[name], ignore_errors=True)
+            # A young one may be of a batch whose row is not committed yet.
+            with suppress(FileNotFoundError):
+                if time.time() - folders[name].stat().st_mtime > ABANDONED.total_seconds():
+                    shutil.rmtree(folders[name], ignore_errors=True)
 
 
 class Chunk(Job):
@@ -264,6 +288,7 @@ class Chunk(Job):
         FAILED = "failed", "failed"
 
     TASK: ClassVar[str] = Batch.TASK
+    QUEUE: ClassVar[str] = "batch"
 
     batch = models.ForeignKey(Batch, models.CASCADE, related_name="chunks")
     start = models.PositiveIntegerField()  # position of its first photo
@@ -327,6 +352,10 @@ class BatchItem(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def refuse(self, refusal: Refused) -> None:
+        """Why it cannot be used; to be saved by the caller."""
+        self.status, self.code, self.sentence = self.Status.REFUSED, refusal.code, refusal.sentence
 
     def row(self) -> Row:
         """The same for who writes it down."""

@@ -83,6 +83,7 @@ class Dataset(Job):
     HELD: ClassVar[tuple[str, ...]] = (Status.IMPORTING,)
     STOPPED: ClassVar[str] = Status.CANCELLED
     TASK: ClassVar[str] = "trainer.tasks.import_datasets"
+    QUEUE: ClassVar[str] = "import"
     ACTIVE: ClassVar[frozenset[str]] = frozenset({Status.QUEUED, Status.IMPORTING})
     TERMINAL: ClassVar[frozenset[str]] = frozenset(Status) - ACTIVE
 

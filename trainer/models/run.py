@@ -64,6 +64,7 @@ class TrainingRun(Job):
     ACTIVE: ClassVar[frozenset[str]] = frozenset({*WAITING, *HELD})
     TERMINAL: ClassVar[frozenset[str]] = frozenset({Status.FINISHED, Status.FAILED})
     TASK: ClassVar[str] = "trainer.tasks.train_runs"
+    QUEUE: ClassVar[str] = "train"
 
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.TRAINING)
     name = models.CharField(max_length=64, validators=[NAME], help_text="of the versions that come of it")
