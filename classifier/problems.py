@@ -17,6 +17,9 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "request_in_progress": (409, "Still being answered"),
+    "wrong_state": (409, "Not possible now"),
+    "wrong_offset": (409, "Another part of the file is next"),
+    "invalid_fields": (422, "Some fields are wrong"),
     "idempotency_key_reused": (422, "Idempotency-Key used before"),
     "rate_limited": (429, "Too many requests"),
     # the file

@@ -69,6 +69,9 @@ SENTENCES = {
     "forbidden": "This key lacks the scope predict; it has read.",
     "csrf_failed": "The form has expired. Reload the page and send it again.",
     "request_in_progress": "The first request with this key is still being answered: ask again in a moment.",
+    "not_found": "There is nothing at this address.",
+    "wrong_state": "It has ended already: it is finished.",
+    "invalid_fields": "batch_size must lie between 1 and 65536 photos, not 0.",
     "idempotency_key_reused": "This Idempotency-Key was sent with another request: take a new one.",
     "method_not_allowed": "PUT is not answered here.",
     "file_too_large": "This file is larger than the 10 MB that are accepted.",
@@ -82,10 +85,14 @@ SENTENCES = {
     "database_unavailable": "The database cannot be used just now: try again in a moment.",
 }
 DETAILS: dict[str, dict[str, Any]] = {
+    "invalid_fields": {"fields": {"batch_size": "batch_size must lie between 1 and 65536 photos, not 0."}},
     "file_too_large": {"limit_bytes": 10485760},
     "unsupported_format": {"detected": "HEIC", "accepted": ["JPEG", "PNG", "WEBP"]},
 }
-ELSEWHERE = {"not_found", "request_in_progress", "idempotency_key_reused", "storage_full", "starting"}
+ELSEWHERE = {  # answers of other addresses alone
+    *("not_found", "invalid_fields", "request_in_progress", "idempotency_key_reused", "wrong_state", "wrong_offset"),
+    *("storage_full", "starting"),
+}
 PREDICT_CODES = [code for code in PROBLEMS if code not in ELSEWHERE]
 
 

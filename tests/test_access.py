@@ -54,6 +54,10 @@ ACCESS: dict[str, dict[str, Expected]] = {
     "api/predictImage/": PREDICT,
     "api/model": PUBLIC,
     "api/model/": PUBLIC,
+    "api/versions": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/versions/<int:pk>": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/versions/<int:pk>/activate": {"POST": keyed("admin", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/versions/<int:pk>/export": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
     "api/schema": PUBLIC,
     "api/schema/": PUBLIC,
     "api/docs": PUBLIC,
@@ -160,6 +164,7 @@ def address(route: str) -> str:
     """Of an object that is there."""
     models = {
         "modelversion": ModelVersion,
+        "api/versions": ModelVersion,
         "dataset": Dataset,
         "trainingrun": TrainingRun,
         "group": Group,
@@ -167,7 +172,7 @@ def address(route: str) -> str:
     }
     model = next((model for name, model in models.items() if name in route), User)
     pk = str(model.objects.order_by("pk")[0].pk)
-    for part in ("<path:object_id>", "<int:object_id>", "<id>", "<path:content_type_id>"):
+    for part in ("<path:object_id>", "<int:object_id>", "<int:pk>", "<id>", "<path:content_type_id>"):
         route = route.replace(part, pk)
     route = (
         route.replace("<slug:verb>", "stop")
