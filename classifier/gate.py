@@ -5,6 +5,7 @@ path allows is refused by its header. And no more predictions come in than there
 within a millisecond, instead of waiting in a line that nobody bounded.
 """
 
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,11 +21,19 @@ if TYPE_CHECKING:
 
 Header = tuple[str, str]
 PREDICT_PATHS = frozenset({"/", "/api/predictImage", "/api/predictImage/"})
+BATCH_PATHS = re.compile(r"/batches/|/api/batches(/[0-9]+/(files|archive))?")  # where photos for batches are sent
 OTHER_BODY_BYTES = 2 * 1024**2 + 512 * 1024  # Django's own limit for forms
 BYTES_A_PLACE = 4 * 1024**2  # of body, on average: one of 14 MB in base64 takes 35 MB of memory until it is answered
 OTHER = "other"  # the route of what has none, or was refused before one was looked for
-ROUTES = {path: path.rstrip("/") or "/" for path in PREDICT_PATHS} | {"/healthz": "/healthz"}  # as urls.py has them
+ROUTES = {path: path.rstrip("/") or "/" for path in (*PREDICT_PATHS, "/healthz", "/api/batches", "/batches/")}
 REASONS = {400: "Bad Request", 413: "Content Too Large", 503: "Service Unavailable"}
+
+
+def brings_photos(method: str, path: str) -> bool:
+    """Whether a request may be as large as a photo, and takes a place until it is answered."""
+    return (method == "POST" and path in PREDICT_PATHS) or (
+        method in {"POST", "PUT"} and BATCH_PATHS.fullmatch(path) is not None
+    )
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,9 @@ class BodyLimits:
     other: int = OTHER_BODY_BYTES
 
     def of(self, path: str) -> int:
-        return self.predict if path in PREDICT_PATHS else self.other
+        if path in PREDICT_PATHS:
+            return self.predict
+        return max(self.predict, self.other) if BATCH_PATHS.fullmatch(path) else self.other
 
     def refusal(self, path: str, request_id: str) -> dict[str, object]:
         limit = self.of(path)
@@ -125,7 +136,7 @@ class Gate:
 
     def full(self, path: str, length: int) -> bool:
         """Whether a POST of `length` bytes to this path would be turned away now."""
-        return path in PREDICT_PATHS and not self._fits(length)
+        return brings_photos("POST", path) and not self._fits(length)
 
     def _fits(self, length: int) -> bool:
         if self.inside == 0:
@@ -176,7 +187,7 @@ class Gate:
         length = int(stated[:20])
         if length > self.limits.of(path):
             return self._refuse(environ, start_response, self.limits.refusal(path, number))
-        if method != "POST" or path not in PREDICT_PATHS:
+        if not brings_photos(method, path):
             return self.application(environ, start_response)
         if not self.enter(length):
             drain(environ, length)

@@ -1,19 +1,22 @@
 """The parts of a form (RFC 7578), read from memory. Plain Python.
 
 A photo's request is in memory as a whole before it is looked at, so a few searches find its parts, many times faster
-than a parser of streams. Names of files are not read at all, content types and transfer encodings neither: the bytes of
-a photo say what it is.
+than a parser of streams. Content types and transfer encodings are not read at all: the bytes of a photo say what it is.
+The name of a file is text for people, and never a path.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 MAX_BOUNDARY = 200  # bytes; the standard says 70
 MAX_HEADER = 8192  # bytes of the header of one part
 
 BOUNDARY = re.compile(r'(?i)^multipart/form-data\s*(?:;.*)?;\s*boundary=(?:"([^"]+)"|([^\s";,]+))')
 PARAMETER = re.compile(rb';\s*([A-Za-z]+)\*?\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
+
+ESCAPED = re.compile(r'\\(["\\])')
 
 
 class Malformed(ValueError):
@@ -26,6 +29,7 @@ class Part:
     is_file: bool
     data: bytes
     chosen: bool = True  # False for a file field in which no file was chosen
+    filename: str = ""
 
 
 def boundary(content_type: str) -> bytes:
@@ -67,5 +71,16 @@ def _part(head: bytes, data: bytes) -> Part:
             if b"name" in given:
                 name = given[b"name"].strip().strip(b'"').decode("utf-8", "replace")
                 file = given.get(b"filename")
-                return Part(name, file is not None, data, chosen=bool(data) or file not in {None, b"", b'""'})
+                chosen = bool(data) or file not in {None, b"", b'""'}
+            return Part(name, file is not None, data, chosen=chosen, filename=_text(file or b""))
     raise Malformed("a part has no name")
+
+
+def _text(value: bytes) -> str:
+    """A file's name as a person wrote it: browsers write a quote as %22, programs as \\", some use RFC 5987."""
+    text = value.strip().decode("utf-8", "replace")
+    if text.lower().startswith("utf-8''"):
+        return unquote(text[7:])
+    if text.startswith('"'):
+        text = ESCAPED.sub(r"\1", text[1:-1]).replace("%22", '"')
+    return text

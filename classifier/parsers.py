@@ -1,4 +1,4 @@
-"""The three ways to send a photo, as parsers of the API."""
+"""The ways to send a photo, or many, as parsers of the API."""
 
 import json
 from io import BytesIO
@@ -15,6 +15,38 @@ from classifier.artifact import refuse_constant
 from classifier.problems import Refused
 
 MAX_FIELDS = 20
+MAX_FILES = 1000  # of a form for a batch
+
+
+class SentFile(InMemoryUploadedFile):
+    """A file of a form. Its name stays as it was sent: it is shown, and never used as a path."""
+
+    name = ""  # Django's own property would cut off folders and refuse some names
+
+
+def read_form(stream: Any, media_type: str | None, *, most_files: int, too_many: str, most_fields: int) -> DataAndFiles:
+    """The fields and files of a form, in memory. Raises Refused, ParseError."""
+    fields: MultiValueDict[str, str] = MultiValueDict()
+    files: MultiValueDict[str, SentFile] = MultiValueDict()
+    count = field_count = 0
+    try:
+        boundary = multipart.boundary(media_type or "")
+        body = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        for part in multipart.parts(body, boundary) if body else ():
+            if part.is_file:
+                if not part.chosen:
+                    continue
+                if (count := count + 1) > most_files:
+                    raise Refused("too_many_files", too_many)
+                name = part.filename or part.name
+                files.appendlist(part.name, SentFile(BytesIO(part.data), part.name, name, None, len(part.data), None))
+            elif (field_count := field_count + 1) > most_fields:
+                raise Refused("malformed_request", f"A request has at most {most_fields} fields.")
+            else:
+                fields.appendlist(part.name, part.data.decode("utf-8", "replace"))
+    except multipart.Malformed as error:
+        raise ParseError from error
+    return DataAndFiles(fields, files)
 
 
 class PhotoFormParser(BaseParser):
@@ -23,27 +55,27 @@ class PhotoFormParser(BaseParser):
     media_type = "multipart/form-data"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        fields: MultiValueDict[str, str] = MultiValueDict()
-        files: MultiValueDict[str, InMemoryUploadedFile] = MultiValueDict()
-        try:
-            boundary = multipart.boundary(media_type or "")
-            body = stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-            for part in multipart.parts(body, boundary) if body else ():
-                if part.is_file:
-                    if not part.chosen:
-                        continue
-                    if files:
-                        raise Refused("too_many_files", "Send one photo at a time.")
-                    files[part.name] = InMemoryUploadedFile(
-                        BytesIO(part.data), part.name, None, None, len(part.data), None
-                    )
-                elif len(fields) >= MAX_FIELDS:
-                    raise Refused("malformed_request", f"A request has at most {MAX_FIELDS} fields.")
-                else:
-                    fields.appendlist(part.name, part.data.decode("utf-8", "replace"))
-        except multipart.Malformed as error:
-            raise ParseError from error
-        return DataAndFiles(fields, files)
+        too_many = "Send one photo at a time."
+        return read_form(stream, media_type, most_files=1, too_many=too_many, most_fields=MAX_FIELDS)
+
+
+class BatchFormParser(BaseParser):
+    """A form with many files."""
+
+    media_type = "multipart/form-data"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        too_many = f"A request has at most {MAX_FILES:,} files: send more of them in the next one, or a zip."
+        return read_form(stream, media_type, most_files=MAX_FILES, too_many=too_many, most_fields=MAX_FIELDS)
+
+
+class PieceParser(BaseParser):
+    """The body is a piece of a file, whatever it is called."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        return stream.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
 
 class RawPhotoParser(BaseParser):

@@ -32,17 +32,10 @@ class WrongPlace(Exception):
         self.received = received
 
 
-@dataclass(frozen=True)
-class Upload:
-    """One file on its way, of one person: nobody else's pieces or imports reach it."""
+class Pieces:
+    """A file on its way. Only what knows its place is missing."""
 
-    folder: Path
-    user: int
-    key: UUID
-
-    @property
-    def unfinished(self) -> Path:
-        return self.folder / f"{self.user}-{self.key}.part"
+    unfinished: Path
 
     @property
     def received(self) -> int:
@@ -58,8 +51,9 @@ class Upload:
             raise UploadError("file_too_large", f"A zip may have {MAX_BYTES // 1024**3} GB at most: divide it.")
         if offset == 0 and not data.startswith(ZIP_STARTS):
             raise UploadError("unsupported_format", "This is not a zip archive: send a zip.")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self.folder).free < 2 * (total - offset):  # the photos are kept beside it for a moment
+        folder = self.unfinished.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder).free < 2 * (total - offset):  # the photos are kept beside it for a moment
             raise UploadError("storage_full", "There is not enough room on the server's disk for this file.")
         with self.unfinished.open("ab") as out:
             fcntl.flock(out, fcntl.LOCK_EX)
@@ -67,6 +61,26 @@ class Upload:
                 raise WrongPlace(there)
             out.write(data)
         return offset + len(data)
+
+
+@dataclass(frozen=True)
+class Growing(Pieces):
+    """One that lies where its owner says."""
+
+    unfinished: Path
+
+
+@dataclass(frozen=True)
+class Upload(Pieces):
+    """One file on its way, of one person: nobody else's pieces or imports reach it."""
+
+    folder: Path
+    user: int
+    key: UUID
+
+    @property
+    def unfinished(self) -> Path:  # type: ignore[override] # what others are told, this one knows
+        return self.folder / f"{self.user}-{self.key}.part"
 
     def finish(self) -> Path:
         """The whole file under its last name. Raises UploadError where nothing came."""

@@ -18,7 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from breedsite import keys
 from breedsite.models import ApiKey
 from breedsite.models.key import INCLUDED, Scope
-from classifier.models import ModelVersion
+from classifier.models import Batch, ModelVersion
 from trainer.models import Dataset, TrainingRun
 from trainer.recipe import Recipe
 
@@ -42,6 +42,11 @@ def keyed(scope: str, status: int, *, anonymous: int = 401, **people: int) -> di
     return dict.fromkeys(PEOPLE, status) | by_key | {"anonymous": anonymous} | people
 
 
+def his(scope: str, status: int) -> dict[str, int]:
+    """The same where people see their own alone."""
+    return keyed(scope, status, user=404, staff=404)
+
+
 PREDICT = {"POST": keyed("predict", 400, anonymous=400), "*": keyed("predict", 405, anonymous=405)}
 OWN = {"anonymous": LOGIN, **dict.fromkeys(PEOPLE, 200)}  # a page for people who signed in
 NOT_THERE = dict.fromkeys(ROLES, REFUSED) | {"anonymous": 401}  # another method of an address for programs
@@ -54,14 +59,19 @@ ACCESS: dict[str, dict[str, Expected]] = {
     "api/predictImage/": PREDICT,
     "api/model": PUBLIC,
     "api/model/": PUBLIC,
-    "api/versions": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
-    "api/versions/<int:pk>": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
-    "api/versions/<int:pk>/activate": {"POST": keyed("admin", 200, user=403, staff=403), "*": NOT_THERE},
-    "api/versions/<int:pk>/export": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
     "api/schema": PUBLIC,
     "api/schema/": PUBLIC,
     "api/docs": PUBLIC,
     "api/docs/": PUBLIC,
+    "api/batches": {"GET": keyed("read", 200), "POST": keyed("predict", 400), "*": NOT_THERE},
+    "api/batches/<int:pk>": {"GET": his("read", 200), "DELETE": his("predict", 204), "*": NOT_THERE},
+    "api/batches/<int:pk>/files": {"POST": his("predict", 400), "*": NOT_THERE},
+    "api/batches/<int:pk>/archive": {"PUT": his("predict", 400), "*": NOT_THERE},
+    "api/batches/<int:pk>/start": {"POST": his("predict", 409), "*": NOT_THERE},  # no photo has come
+    "api/batches/<int:pk>/stop": {"POST": his("predict", 200), "*": NOT_THERE},
+    "api/batches/<int:pk>/resume": {"POST": his("predict", 409), "*": NOT_THERE},
+    "api/batches/<int:pk>/items": {"GET": his("read", 200), "*": NOT_THERE},
+    "api/batches/<int:pk>/results": {"GET": his("read", 409), "*": NOT_THERE},
     "readyz": PUBLIC,
     "metrics": PUBLIC,  # from this machine; from elsewhere see test_metrics.py
     "login/": {"GET": 200, "POST": 200, "PUT": 200},  # a PUT is an empty form
@@ -164,7 +174,7 @@ def address(route: str) -> str:
     """Of an object that is there."""
     models = {
         "modelversion": ModelVersion,
-        "api/versions": ModelVersion,
+        "batch": Batch,
         "dataset": Dataset,
         "trainingrun": TrainingRun,
         "group": Group,
@@ -198,6 +208,7 @@ def people(db, active_version, settings) -> dict[str, Client]:
         "staff": User.objects.create_user("staff", is_staff=True),
         "admin": User.objects.create_superuser("admin"),
     }
+    Batch.objects.begin([active_version], by=users["admin"])
     clients = {"anonymous": Client(raise_request_exception=False)}
     for role, user in users.items():
         clients[role] = Client(raise_request_exception=False)

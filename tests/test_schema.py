@@ -31,7 +31,7 @@ def document(client: Client, db) -> dict[str, Any]:
 def test_it_is_an_openapi_document(document):
     validate_schema(document)
     assert document["openapi"].startswith("3.")
-    assert {"/api/predictImage", "/api/model", "/api/versions", "/api/versions/{id}/export"} <= set(document["paths"])
+    assert {"/api/predictImage", "/api/model", "/api/batches", "/api/batches/{id}/items"} <= set(document["paths"])
 
 
 def test_it_is_made_without_a_warning(capsys):
