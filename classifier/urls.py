@@ -1,6 +1,7 @@
 from django.urls import path
 
 from classifier import api, views
+from classifier.api import batches, versions
 
 urlpatterns = [
     path("", views.index, name="index"),
@@ -13,6 +14,10 @@ urlpatterns = [
     path("api/docs/", api.Docs.as_view()),
     path("api/model", api.Model.as_view(), name="model"),
     path("api/model/", api.Model.as_view()),
+    path("api/versions", versions.Versions.as_view(), name="versions"),
+    path("api/versions/<int:pk>", versions.OneVersion.as_view(), name="version"),
+    path("api/versions/<int:pk>/activate", versions.Activate.as_view(), name="activate_version"),
+    path("api/versions/<int:pk>/export", versions.Export.as_view(), name="version_export"),
     path("api/batches", batches.Batches.as_view(), name="batches"),
     path("api/batches/<int:pk>", batches.OneBatch.as_view(), name="batch"),
     path("api/batches/<int:pk>/files", batches.Files.as_view(), name="batch_files"),

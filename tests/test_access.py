@@ -59,6 +59,10 @@ ACCESS: dict[str, dict[str, Expected]] = {
     "api/predictImage/": PREDICT,
     "api/model": PUBLIC,
     "api/model/": PUBLIC,
+    "api/versions": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/versions/<int:pk>": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/versions/<int:pk>/activate": {"POST": keyed("admin", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/versions/<int:pk>/export": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
     "api/schema": PUBLIC,
     "api/schema/": PUBLIC,
     "api/docs": PUBLIC,
@@ -174,6 +178,7 @@ def address(route: str) -> str:
     """Of an object that is there."""
     models = {
         "modelversion": ModelVersion,
+        "api/versions": ModelVersion,
         "batch": Batch,
         "dataset": Dataset,
         "trainingrun": TrainingRun,
