@@ -26,6 +26,7 @@ bench: python
 	@$(BOOTSTRAP) requirements-dev.txt
 	@test -n "$(PHOTOS)" || { echo "Name a folder of real photos: make bench PHOTOS=/path/to/photos" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.serve --photos "$(PHOTOS)" --rounds $(or $(ROUNDS),5)
+	$(BIN)/python -m benchmarks.batch --photos "$(PHOTOS)" --rounds $(or $(ROUNDS),5)
 
 # All parts in their full size take hours. CHAOS says which parts, and how often; all in about half an hour on two cores:
 # CHAOS="--kills 25 --points 1 --freezes 5 --stops 10 --cancels 10 --disk 1".

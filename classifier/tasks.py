@@ -13,7 +13,7 @@ from django.core.management import call_command
 
 from breedsite.celery import leaving
 from classifier.models import Batch
-from classifier.models.predicting import claim, enlist, predict
+from classifier.models.predicting import claim, decoding, enlist, predict
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,9 @@ def predict_batches() -> None:
     of this machine answers already, or this worker leaves."""
     while not leaving() and (batch := Batch.objects.claim_next()) is not None:
         enlist(batch)
-    while not leaving() and (chunk := claim()) is not None:
-        predict(chunk, leaving=leaving)
+    with decoding() as decoders:
+        while not leaving() and (chunk := claim()) is not None:
+            predict(chunk, decoders, leaving=leaving)
 
 
 @worker_ready.connect

@@ -369,7 +369,8 @@ def test_how_long_it_takes_is_said_while_it_runs(client, photos, monkeypatch):
     monkeypatch.setattr(predicting, "CHUNK", 2)
     pk = send(client, photos).json()["id"]
     predicting.enlist(Batch.objects.claim_next())
-    predicting.predict(Chunk.objects.claim_next(device="cpu"))
+    with predicting.decoding() as decoders:
+        predicting.predict(Chunk.objects.claim_next(device="cpu"), decoders)
     eta = client.get(f"/api/batches/{pk}").json()["eta_seconds"]
     assert eta is not None and 0 <= eta < 600
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import zipfile
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from breedsite import jobs
 from classifier import tasks
 from classifier.api import predictor
 from classifier.artifact import DeviceLost
+from classifier.decoding import Decoders
 from classifier.ensemble import NotTogether
 from classifier.models import Batch, BatchItem, Chunk, ModelVersion, predicting
 from tests.artifacts import make_artifact
@@ -46,6 +48,12 @@ def photos(place, make_picture) -> Path:
         (folder / "sub" / f"{seed:02d}.jpg").write_bytes(make_picture(seed))
     (folder / "notes.txt").write_text("not a photo")
     return folder
+
+
+@pytest.fixture
+def decoders() -> Iterator[Decoders]:
+    with Decoders(1) as decoders:
+        yield decoders
 
 
 def zipped(folder: Path, file: Path) -> Path:
@@ -139,7 +147,7 @@ def test_a_photo_that_goes_meanwhile_gets_a_code(active_version, photos):
     assert batch.status == "finished"
 
 
-def test_who_leaves_gives_the_chunk_back_and_another_goes_on_with_the_same_rows(active_version, photos):
+def test_who_leaves_gives_the_chunk_back_and_another_goes_on_with_the_same_rows(active_version, photos, decoders):
     calm = Batch.objects.begin([active_version], source=photos)
     tasks.predict_batches()
     batch = Batch.objects.begin([active_version], source=photos)
@@ -147,7 +155,7 @@ def test_who_leaves_gives_the_chunk_back_and_another_goes_on_with_the_same_rows(
     for _ in range(20):  # each answers one group and leaves
         chunk = Chunk.objects.claim_next(device="here cpu")
         assert chunk is not None
-        predicting.predict(chunk, leaving=lambda: True)
+        predicting.predict(chunk, decoders, leaving=lambda: True)
         batch.refresh_from_db()
         if batch.status == "finished":
             break
@@ -157,7 +165,7 @@ def test_who_leaves_gives_the_chunk_back_and_another_goes_on_with_the_same_rows(
     assert batch.progress_done == 21
 
 
-def test_a_chunk_that_is_done_twice_writes_the_same_rows_and_only_its_owner_writes(active_version, photos):
+def test_a_chunk_that_is_done_twice_writes_the_same_rows_and_only_its_owner_writes(active_version, photos, decoders):
     batch = Batch.objects.begin([active_version], source=photos)
     predicting.enlist(Batch.objects.claim_next())
     slow = Chunk.objects.claim_next(device="here cpu")
@@ -166,7 +174,7 @@ def test_a_chunk_that_is_done_twice_writes_the_same_rows_and_only_its_owner_writ
     Chunk.objects.filter(pk=slow.pk).update(due_at=None)
     tasks.predict_batches()
     expected = rows(batch)
-    predicting.predict(slow)  # awake again
+    predicting.predict(slow, decoders)  # awake again
     assert rows(batch) == expected and len(expected) == 21
     batch.refresh_from_db()
     assert batch.status == "finished" and Chunk.objects.get(pk=slow.pk).status == "finished"
@@ -180,7 +188,7 @@ def test_one_machine_answers_one_chunk_at_a_time(active_version, photos):
     assert Chunk.objects.claim_next(device="there cpu") is not None
 
 
-def test_a_device_that_is_lost_ends_the_process_and_the_chunk_waits_for_another(active_version, photos, monkeypatch):
+def test_a_lost_device_ends_the_process_and_the_chunk_waits_for_another(active_version, photos, monkeypatch, decoders):
     class Ended(BaseException):
         pass
 
@@ -196,7 +204,7 @@ def test_a_device_that_is_lost_ends_the_process_and_the_chunk_waits_for_another(
         broken.setattr(predicting, "loaded", lost)
         broken.setattr(predicting.os, "_exit", end)
         with pytest.raises(Ended, match="75"):
-            predicting.predict(Chunk.objects.claim_next(device="here cpu"))
+            predicting.predict(Chunk.objects.claim_next(device="here cpu"), decoders)
     chunk = Chunk.objects.order_by("pk").first()
     assert (chunk.status, chunk.deaths) == ("queued", 1) and chunk.due_at > timezone.now()
     Chunk.objects.update(due_at=None)
@@ -205,10 +213,10 @@ def test_a_device_that_is_lost_ends_the_process_and_the_chunk_waits_for_another(
     assert batch.status == "finished" and batch.device == "cpu"
 
 
-def test_a_stop_keeps_what_is_answered_and_resume_goes_on(active_version, photos):
+def test_a_stop_keeps_what_is_answered_and_resume_goes_on(active_version, photos, decoders):
     batch = Batch.objects.begin([active_version], source=photos)
     predicting.enlist(Batch.objects.claim_next())
-    predicting.predict(Chunk.objects.claim_next(device="here cpu"))
+    predicting.predict(Chunk.objects.claim_next(device="here cpu"), decoders)
     batch.refresh_from_db()
     assert batch.status == "predicting" and batch.stop() and batch.status == "stopped"
     tasks.predict_batches()

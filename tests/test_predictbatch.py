@@ -54,7 +54,7 @@ def test_it_ends_with_1_where_a_photo_could_not_be_used(active_version, photos):
 
 
 def test_it_goes_on_with_an_interrupted_batch(active_version, photos, monkeypatch):
-    def interrupted(chunk):
+    def interrupted(chunk, decoders):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("classifier.management.commands.predictbatch.predict", interrupted)

@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError
 from breedsite.holding import Heart
 from breedsite.jobs import JobQuerySet
 from classifier.artifact import ArtifactError, DeviceLost
-from classifier.decoding import in_order
+from classifier.decoding import Decoders
 from classifier.devices import places
 from classifier.ensemble import Combine, Decoded, Ensemble, Found, NotTogether
 from classifier.guard import Limits, Refused
@@ -99,13 +99,18 @@ def stored(file: Path) -> bytes:
         raise Refused("not_found", "This photo is gone.") from None
 
 
-def predict(chunk: Chunk, *, leaving: Callable[[], bool] = lambda: False) -> None:
+def decoding() -> Decoders:
+    """As many sandboxes as there are cores, for one chunk after the other."""
+    return Decoders(settings.CORES, Limits(max_bytes=settings.MAX_IMAGE_BYTES))
+
+
+def predict(chunk: Chunk, decoders: Decoders, *, leaving: Callable[[], bool] = lambda: False) -> None:
     """Answer a claimed chunk to its end, or as far as it gets: where this process is asked to go, by `leaving`, the
     chunk waits again and whoever claims it goes on."""
     batch = chunk.batch
     try:
         with Heart(chunk) as heart:
-            for group in answered(batch, chunk):
+            for group in answered(batch, chunk, decoders):
                 if not chunk.answered(group):
                     log.warning("%s are no longer ours: what was found in the last of them is dropped.", chunk)
                     return
@@ -132,7 +137,7 @@ def predict(chunk: Chunk, *, leaving: Callable[[], bool] = lambda: False) -> Non
     batch.settle()
 
 
-def answered(batch: Batch, chunk: Chunk) -> Iterator[list[BatchItem]]:
+def answered(batch: Batch, chunk: Chunk, decoders: Decoders) -> Iterator[list[BatchItem]]:
     """Its photos that nobody answered yet, group by group, with what was found. Raises ArtifactError, NotTogether,
     SourceError, OSError."""
     ours = batch.items.filter(position__gte=chunk.start, position__lt=chunk.stop_at)
@@ -149,8 +154,7 @@ def answered(batch: Batch, chunk: Chunk) -> Iterator[list[BatchItem]]:
     def see(sandbox: Sandbox, item: BatchItem) -> Decoded:
         return ensemble.decode(sandbox, read(item))
 
-    limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
-    seen = in_order(left, see, sandboxes=settings.CORES, limits=limits)
+    seen = decoders.in_order(left, see, ahead=2 * size)  # the next group, while the network has one
     # By place and not by count, so that who goes on in the middle puts the same photos together.
     for _, group in groupby(seen, key=lambda pair: (pair[0].position - chunk.start) // size):
         yield filled(ensemble, group)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from classifier.decoding import in_order
+from classifier.decoding import Decoders
 from classifier.guard import Limits, Refused
 from classifier.look import THUMBNAIL_SIDE, Look
 from classifier.sandbox import Sandbox
@@ -54,25 +54,26 @@ def keep(
     """
     folder.mkdir(parents=True)
     thumbnails = _thumbnails(folder / "thumbnails", count)
-    for place, (record, outcome) in enumerate(in_order(records, _look, sandboxes=sandboxes, limits=limits)):
-        if isinstance(outcome, Refused):
-            yield Unreadable(record.name, record.label, outcome.code, outcome.sentence)
-            continue
-        data, look = outcome
-        digest = hashlib.sha256(data)
-        _write(folder / digest.hexdigest()[:2], f"{digest.hexdigest()}{SUFFIXES[look.format]}", data)
-        thumbnails[place] = look.thumbnail
-        yield Photo(
-            name=record.name,
-            label=record.label,
-            part=record.part,
-            sha256=digest.digest(),
-            suffix=SUFFIXES[look.format],
-            bytes=len(data),
-            width=look.width,
-            height=look.height,
-            fingerprint=of_look(look.pixels, thumbnails[place]),
-        )
+    with Decoders(sandboxes, limits) as decoders:
+        for place, (record, outcome) in enumerate(decoders.in_order(records, _look)):
+            if isinstance(outcome, Refused):
+                yield Unreadable(record.name, record.label, outcome.code, outcome.sentence)
+                continue
+            data, look = outcome
+            digest = hashlib.sha256(data)
+            _write(folder / digest.hexdigest()[:2], f"{digest.hexdigest()}{SUFFIXES[look.format]}", data)
+            thumbnails[place] = look.thumbnail
+            yield Photo(
+                name=record.name,
+                label=record.label,
+                part=record.part,
+                sha256=digest.digest(),
+                suffix=SUFFIXES[look.format],
+                bytes=len(data),
+                width=look.width,
+                height=look.height,
+                fingerprint=of_look(look.pixels, thumbnails[place]),
+            )
 
 
 def _thumbnails(file: Path, count: int) -> np.ndarray:

@@ -9,9 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from classifier.decoding import Decoders
 from classifier.ensemble import Combine, NotTogether
 from classifier.models import Batch, Chunk, ModelVersion
-from classifier.models.predicting import claim, enlist, predict
+from classifier.models.predicting import claim, decoding, enlist, predict
 from classifier.results import FORMATS
 
 LOOK_SECONDS = 0.5  # between two looks, where a worker of this machine answers
@@ -44,7 +45,8 @@ class Command(BaseCommand):
         batch = self.again(resume) if resume is not None else self.begin(source, options)
         self.stderr.write(f"batch {batch.pk}; --resume {batch.pk} goes on with it")
         try:
-            self.answer(batch)
+            with decoding() as decoders:
+                self.answer(batch, decoders)
         except KeyboardInterrupt:
             batch.stop()
             raise CommandError(f"Stopped: predictbatch --resume {batch.pk} goes on.") from None
@@ -85,7 +87,7 @@ class Command(BaseCommand):
             raise CommandError(f"{batch} cannot go on: its photos are gone.")
         return batch
 
-    def answer(self, batch: Batch) -> None:
+    def answer(self, batch: Batch, decoders: Decoders) -> None:
         """Do its work here, or look on where somebody else does."""
         said = -1
         while batch.status in Batch.ACTIVE:
@@ -94,7 +96,7 @@ class Command(BaseCommand):
             if mine is not None:
                 enlist(mine)
             elif chunk is not None:
-                predict(chunk)
+                predict(chunk, decoders)
             else:
                 time.sleep(LOOK_SECONDS)
                 batch.settle()
