@@ -6,6 +6,7 @@ from breedsite import health, metrics, views
 
 urlpatterns = [
     path("", include("classifier.urls")),  # first: predictions are what is asked for most
+    path("", include("trainer.urls")),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),
     path("login/", LoginView.as_view(next_page="index"), name="login"),

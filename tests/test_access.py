@@ -63,6 +63,34 @@ ACCESS: dict[str, dict[str, Expected]] = {
     "api/versions/<int:pk>": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
     "api/versions/<int:pk>/activate": {"POST": keyed("admin", 200, user=403, staff=403), "*": NOT_THERE},
     "api/versions/<int:pk>/export": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/datasets": {
+        "GET": keyed("read", 200, user=403, staff=403),
+        "POST": keyed("train", 422, user=403, staff=403),
+        "*": NOT_THERE,
+    },
+    "api/datasets/upload/<uuid:key>": {
+        "GET": keyed("train", 200, user=403, staff=403),
+        "PUT": keyed("train", 400, user=403, staff=403),
+        "*": NOT_THERE,
+    },
+    "api/datasets/<int:pk>": {
+        "GET": keyed("read", 200, user=403, staff=403),
+        "DELETE": keyed("train", 409, user=403, staff=403),  # a run was started on it
+        "*": NOT_THERE,
+    },
+    "api/datasets/<int:pk>/report": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/datasets/<int:pk>/photos": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/datasets/<int:pk>/stop": {"POST": keyed("train", 409, user=403, staff=403), "*": NOT_THERE},
+    "api/runs": {
+        "GET": keyed("read", 200, user=403, staff=403),
+        "POST": keyed("train", 422, user=403, staff=403),
+        "*": NOT_THERE,
+    },
+    "api/runs/<int:pk>": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/runs/<int:pk>/stop": {"POST": keyed("train", 200, user=403, staff=403), "*": NOT_THERE},
+    "api/runs/<int:pk>/resume": {"POST": keyed("train", 409, user=403, staff=403), "*": NOT_THERE},  # it waits
+    "api/runs/<int:pk>/clone": {"POST": keyed("train", 201, user=403, staff=403), "*": NOT_THERE},
+    "api/runs/<int:pk>/epochs.csv": {"GET": keyed("read", 200, user=403, staff=403), "*": NOT_THERE},
     "api/schema": PUBLIC,
     "api/schema/": PUBLIC,
     "api/docs": PUBLIC,
@@ -182,6 +210,7 @@ def address(route: str) -> str:
         "batch": Batch,
         "dataset": Dataset,
         "trainingrun": TrainingRun,
+        "api/runs": TrainingRun,
         "group": Group,
         "apikey": ApiKey,
     }

@@ -3,12 +3,14 @@
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.conf import settings
 from django.utils.datastructures import MultiValueDict
 
 from classifier.sources.listing import SourceError
+from classifier.uploads import Upload
 from trainer.ingest import download, table
 from trainer.models.dataset import NAME, Dataset
 from trainer.models.importing import FRACTIONS, SEED
@@ -29,6 +31,12 @@ def server_sources() -> list[tuple[str, str]]:
                 if fits and not entry.name.startswith(".") and entry.resolve().is_relative_to(place):
                     found.append((str(entry), f"{place.name}/{entry.name}"))
     return found
+
+
+def upload_of(user: Any, key: UUID) -> Upload:
+    """The zip that this person sends under this number."""
+    assert user.pk is not None
+    return Upload(Path(settings.UPLOADS_DIR), int(user.pk), key)
 
 
 def divisions() -> list[tuple[str, str]]:
@@ -124,6 +132,23 @@ class ImportForm(forms.Form):
         if cleaned["division"]:
             fractions = list(CATALOGUE[cleaned["division"]].fractions)
         return {"seed": cleaned["seed"], "fractions": fractions, "rename": cleaned["rename"]}
+
+    def enqueue(self, by: Any) -> Dataset:
+        """The dataset that a valid form asks for, waiting for a worker. Raises UploadError where the zip did not
+        arrive."""
+        if place := self.server_path:
+            kind, name = self.kind_of(place), place.name
+        else:
+            place = upload_of(by, self.cleaned_data["upload"]).finish()
+            kind, name = Dataset.SourceKind.UPLOAD, self.cleaned_data["upload_name"]
+        return Dataset.objects.enqueue(
+            self.cleaned_data["name"],
+            place,
+            source_kind=kind,
+            source_name=name,
+            options=self.options,
+            created_by=by,
+        )
 
     def kind_of(self, place: Path) -> str:
         return Dataset.SourceKind.BUILTIN if self.cleaned_data["builtin"] else Dataset.SourceKind.of(place)

@@ -20,13 +20,13 @@ from django.views.decorators.http import require_GET, require_POST
 from breedsite.errors import problem_page
 from breedsite.waiting import waiting
 from classifier.sources.listing import SourceError
-from classifier.uploads import MAX_BYTES, PIECE_BYTES, Upload, UploadError, WrongPlace
+from classifier.uploads import MAX_BYTES, PIECE_BYTES, UploadError, WrongPlace
 from trainer.admin import photos, suspects
 from trainer.admin.report import LISTS, csv_of, json_of, problems
 from trainer.admin.sent import number, sent
-from trainer.forms import ImportForm
+from trainer.forms import ImportForm, upload_of
 from trainer.models import Dataset, Photo
-from trainer.models.importing import discard_upload
+from trainer.models.importing import cancel
 
 
 @admin.register(Dataset)
@@ -102,7 +102,7 @@ class DatasetAdmin(admin.ModelAdmin):
         form = ImportForm(request.POST or None, request.FILES or None, initial={"upload": uuid4()})
         if request.method == "POST" and form.is_valid():
             try:
-                dataset = self.enqueue(request, form)
+                dataset = form.enqueue(request.user)
             except UploadError as error:
                 form.add_error(None, str(error))
             else:
@@ -119,31 +119,11 @@ class DatasetAdmin(admin.ModelAdmin):
         }
         return TemplateResponse(request, self.add_form_template, context)
 
-    def enqueue(self, request: HttpRequest, form: ImportForm) -> Dataset:
-        """Raises UploadError where the zip did not arrive."""
-        if place := form.server_path:
-            kind, name = form.kind_of(place), place.name
-        else:
-            place = self.upload(request, form.cleaned_data["upload"]).finish()
-            kind, name = Dataset.SourceKind.UPLOAD, form.cleaned_data["upload_name"]
-        return Dataset.objects.enqueue(
-            form.cleaned_data["name"],
-            place,
-            source_kind=kind,
-            source_name=name,
-            options=form.options,
-            created_by=request.user,
-        )
-
-    def upload(self, request: HttpRequest, key: UUID) -> Upload:
-        assert request.user.pk is not None
-        return Upload(Path(settings.UPLOADS_DIR), int(request.user.pk), key)
-
     def upload_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
         """GET says how much has arrived, POST ?offset=&total= brings the next piece."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        upload = self.upload(request, key)
+        upload = upload_of(request.user, key)
         if request.method == "GET":
             return JsonResponse({"received": upload.received})
         if request.method != "POST":
@@ -194,10 +174,8 @@ class DatasetAdmin(admin.ModelAdmin):
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         dataset = self.changeable(request, object_id)
-        if dataset.stop():
+        if cancel(dataset):
             self.log_change(request, dataset, "Cancelled.")
-            if dataset.status == Dataset.Status.CANCELLED:  # it had not begun: no process will do it
-                discard_upload(dataset)
             self.message_user(request, f"The import of {dataset} is being cancelled.")
         else:
             sentence = f"The import of {dataset} has ended already: it is {dataset.status}."

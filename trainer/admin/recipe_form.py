@@ -87,6 +87,20 @@ class RunForm(forms.Form):
         key: UUID | None = self.cleaned_data["key"]
         return uuid5(key, FIND) if key and self.kind == TrainingRun.Kind.RANGE_TEST else key
 
+    def start(self, by: Any) -> TrainingRun:
+        """The run that a valid form asks for, in the queue."""
+        dataset: Dataset = self.cleaned_data["dataset"]
+        return TrainingRun.objects.start(
+            dataset,
+            self.recipe,
+            name=self.cleaned_data["name"] or dataset.name,
+            preset=self.cleaned_data["preset"],
+            key=self.own_key,
+            kind=self.kind,
+            parent=self.cleaned_data["parent"],
+            created_by=by,
+        )
+
     def groups(self) -> Iterator[tuple[str, list[BoundField]]]:
         """The recipe's fields under their titles."""
         group: list[BoundField] = []

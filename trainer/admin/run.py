@@ -154,17 +154,7 @@ class TrainingRunAdmin(admin.ModelAdmin):
             initial |= filled_in(like)
         form = RunForm(request.POST or None, initial=initial)
         if request.method == "POST" and form.is_valid():
-            dataset: Dataset = form.cleaned_data["dataset"]
-            run = TrainingRun.objects.start(
-                dataset,
-                form.recipe,
-                name=form.cleaned_data["name"] or dataset.name,
-                preset=chosen,
-                key=form.own_key,
-                kind=form.kind,
-                parent=form.cleaned_data["parent"],
-                created_by=request.user,
-            )
+            run = form.start(request.user)
             self.log_addition(request, run, "Started.")
             return self.back_to(run)
         return self.page(

@@ -227,6 +227,14 @@ def discard_upload(dataset: Dataset) -> None:
         Path(dataset.source_path).unlink(missing_ok=True)
 
 
+def cancel(dataset: Dataset) -> bool:
+    """Ask for the end of an import. False where it has ended already."""
+    done = dataset.stop()
+    if done and dataset.status == Dataset.Status.CANCELLED:  # it had not begun: no process will do it
+        discard_upload(dataset)
+    return done
+
+
 @contextmanager
 def heart(dataset: Dataset, leaving: Callable[[], bool]) -> Iterator[None]:
     """Beats from a thread of its own while photos are compared and stored, which takes minutes without a word, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from glob import iglob
 from pathlib import Path
 from typing import Any, ClassVar
@@ -174,9 +175,11 @@ class TrainingRun(Job):
             transaction.on_commit(self.ring)
         return bool(done)
 
-    def clone(self, **fields: Any) -> TrainingRun:
-        """The same once more, as a new run."""
-        recipe = Recipe.from_dict(self.recipe)
+    def clone(self, *, changes: Mapping[str, Any] | None = None, **fields: Any) -> TrainingRun:
+        """The same once more, as a new run; `changes` are fields of the recipe. Raises RecipeError."""
+        recipe = Recipe.from_dict(self.recipe | dict(changes or {}))
+        if changes and self.parent and (why := self.parent.unfit_for(self.dataset, recipe)):
+            raise RecipeError(next(iter(changes)), why)
         same = {"name": self.name, "preset": self.preset, "kind": self.kind, "parent": self.parent}
         return TrainingRun.objects.start(self.dataset, recipe, **same | fields)
 
