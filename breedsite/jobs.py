@@ -163,6 +163,11 @@ class Job(models.Model):
         """What a log line that names it belongs to: `run_id`."""
         return {f"{self._meta.verbose_name}_id": self.pk}
 
+    @property
+    def about(self) -> "Job":
+        """The row whose page in the admin tells of it: itself, where it is no part of another."""
+        return self
+
     @classmethod
     def measured(cls) -> Iterable[tuple[str, str, dict[str, float]]]:
         """Numbers for who watches the site: a name, what it is, the value by the row's id. Most kinds have none."""

@@ -1,4 +1,4 @@
-"""The installed versions, each with its card, and the button that chooses which one answers."""
+"""The installed versions, each with its card, and the button that chooses which one answers; and the batches."""
 
 import json
 from typing import Any
@@ -9,11 +9,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 
 from breedsite.errors import problem_page
 from classifier import evaluation, evidence
 from classifier.artifact import ArtifactError
-from classifier.models import ModelVersion
+from classifier.models import Batch, ModelVersion
 from classifier.quality import Rate, in_words, percent
 from classifier.spec import Spec
 from classifier.tables import as_csv
@@ -145,6 +146,49 @@ class ModelVersionAdmin(admin.ModelAdmin):
                 request, f"Version {version} is active: every process answers with it within five seconds."
             )
         return HttpResponseRedirect(reverse("admin:classifier_modelversion_change", args=[version.pk]))
+
+
+@admin.register(Batch)
+class BatchAdmin(admin.ModelAdmin):
+    """Everybody's batches, to look at; the page of each tells the rest, and there it is stopped or deleted."""
+
+    list_display = ["batch", "created_by", "status", "progress", "counts", "created_at", "page"]
+    list_filter = ["status"]
+    list_select_related = ["created_by"]
+    search_fields = ["name", "source_name", "created_by__username"]
+    fields = [
+        *("name", "page", "created_by", "status", "failure", "progress", "counts", "answered_by", "combine", "device"),
+        *("source_kind", "source_name", "source_path", "created_at", "started_at", "finished_at", "photos_gone_at"),
+    ]
+
+    @admin.display(ordering="pk")
+    def batch(self, batch: Batch) -> str:
+        return str(batch)
+
+    @admin.display(description="page")
+    def page(self, batch: Batch) -> str:
+        return format_html('<a href="{}">Open batch {}</a>', reverse("batch_page", args=[batch.pk]), batch.pk)
+
+    @admin.display(description="progress")
+    def progress(self, batch: Batch) -> str:
+        return f"{batch.progress_done:,} of {batch.progress_total:,} photos" if batch.progress_total else ""
+
+    @admin.display(description="photos")
+    def counts(self, batch: Batch) -> str:
+        return ", ".join(f"{count:,} {status}" for status, count in batch.counts.items() if count)
+
+    @admin.display(description="answered by")
+    def answered_by(self, batch: Batch) -> str:
+        return ", ".join(map(str, batch.members))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Batch | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Batch | None = None) -> bool:
+        return False
 
 
 def without_value(rate: dict[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def his(scope: str, status: int) -> dict[str, int]:
 
 PREDICT = {"POST": keyed("predict", 400, anonymous=400), "*": keyed("predict", 405, anonymous=405)}
 OWN = {"anonymous": LOGIN, **dict.fromkeys(PEOPLE, 200)}  # a page for people who signed in
+SIGN_IN = OWN | dict.fromkeys(PEOPLE, REFUSED)  # another method of such a page
 NOT_THERE = dict.fromkeys(ROLES, REFUSED) | {"anonymous": 401}  # another method of an address for programs
 
 # route -> method -> the status. "*" stands for the methods that are not named; without it they are 405 for everybody.
@@ -104,6 +105,11 @@ ACCESS: dict[str, dict[str, Expected]] = {
     "api/batches/<int:pk>/resume": {"POST": his("predict", 409), "*": NOT_THERE},
     "api/batches/<int:pk>/items": {"GET": his("read", 200), "*": NOT_THERE},
     "api/batches/<int:pk>/results": {"GET": his("read", 409), "*": NOT_THERE},
+    "batches/": {"GET": OWN, "POST": dict.fromkeys(ROLES, 401) | dict.fromkeys(PEOPLE, 400)},
+    "batches/<int:pk>/": {"GET": OWN | {"user": 404, "staff": 404}, "*": SIGN_IN},
+    "batches/<int:pk>/<int:position>/": {"GET": OWN | dict.fromkeys(PEOPLE, 404), "*": SIGN_IN},  # no photo has come
+    "batches/<int:pk>/<int:position>/<slug:size>.jpg": {"GET": OWN | dict.fromkeys(PEOPLE, 404), "*": SIGN_IN},
+    "batches/<int:pk>/do/<slug:verb>/": {"POST": OWN | {"user": 404, "staff": 404, "admin": 302}, "*": SIGN_IN},
     "readyz": PUBLIC,
     "metrics": PUBLIC,  # from this machine; from elsewhere see test_metrics.py
     "login/": {"GET": 200, "POST": 200, "PUT": 200},  # a PUT is an empty form
@@ -150,6 +156,12 @@ ADMIN: dict[str, tuple[int | dict[str, int], int | dict[str, int]]] = {
     "breedsite/apikey/<path:object_id>/delete/": (403, ALL_READ),
     "breedsite/apikey/<path:object_id>/change/": (403, KEPT),
     "breedsite/apikey/<path:object_id>/revoke/": (403, {**dict.fromkeys(METHODS, 200), "POST": 302}),
+    "classifier/batch/": (403, ALL_READ),
+    "classifier/batch/add/": (403, 403),
+    "classifier/batch/<path:object_id>/": (302, 302),
+    "classifier/batch/<path:object_id>/history/": (403, ALL_READ),
+    "classifier/batch/<path:object_id>/delete/": (403, 403),
+    "classifier/batch/<path:object_id>/change/": (403, KEPT),
     "classifier/modelversion/": (403, ALL_READ),
     "classifier/modelversion/add/": (403, 403),
     "classifier/modelversion/<path:object_id>/": (302, 302),
@@ -226,7 +238,9 @@ def address(route: str) -> str:
     )
     route = route.replace("(?P<url>.*)$", "nothing/here/")
     route = route.replace("<slug:prefix>", ApiKey.objects.order_by("pk")[0].prefix)
-    return "/" + route.replace("<slug:id>", "0123456789abcdef").replace("<int:photo>", "1")
+    return "/" + route.replace("<slug:id>", "0123456789abcdef").replace("<int:photo>", "1").replace(
+        "<int:position>", "1"
+    ).replace("<slug:size>", "small")
 
 
 @pytest.fixture

@@ -40,11 +40,11 @@ def work(user: User | AnonymousUser) -> dict[str, Any]:
 
 def shown(job: jobs.Job) -> dict[str, Any]:
     """A job as a line with a bar."""
-    options, name, kind = job._meta, str(job), str(job._meta.verbose_name)
+    options, name, kind = job.about._meta, str(job), str(job._meta.verbose_name)
     return {
         "name": name if kind in name else f"{kind} {name}",
         "status": job.status,
         "done": job.progress_done,
         "total": job.progress_total,
-        "page": reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[job.pk]),
+        "page": reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[job.about.pk]),
     }

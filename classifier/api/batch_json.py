@@ -54,6 +54,7 @@ def as_json(batch: Batch, counts: dict[str, int]) -> dict[str, Any]:
         "photos_gone_at": batch.photos_gone_at.isoformat() if batch.photos_gone_at else None,
         "items": reverse("batch_items", args=[batch.pk]),
         "results": reverse("batch_results", args=[batch.pk]),
+        "page": reverse("batch_page", args=[batch.pk]),
     }
 
 

@@ -61,6 +61,7 @@ class BatchSummarySerializer(serializers.Serializer[Any]):
     photos_gone_at = serializers.DateTimeField(allow_null=True, help_text="Since then the answers alone are here.")
     items = serializers.CharField(help_text="Where its rows are.")
     results = serializers.CharField(help_text="Where its files are.")
+    page = serializers.CharField(help_text="The same for people.")
 
 
 class BatchSerializer(BatchSummarySerializer):
@@ -155,6 +156,7 @@ A_BATCH = {
     "photos_gone_at": None,
     "items": "/api/batches/12/items",
     "results": "/api/batches/12/results",
+    "page": "/batches/12/",
 }
 AN_ITEM = {
     "position": 1,
@@ -263,7 +265,7 @@ files = described(
 archive = described(
     "batchArchive",
     "A piece of a zip for an open batch",
-    "The body is the piece. After 409 `wrong_offset` go on at `received`, which an empty piece at offset 0 asks for.",
+    "The body is the piece. After 409 `wrong_offset` go on at `received`.",
     parameters=[
         query("offset", AFTER, "Where the piece begins, in bytes."),
         query("total", AFTER, "How large the whole zip is, in bytes."),

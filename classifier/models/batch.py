@@ -308,6 +308,10 @@ class Chunk(Job):
     def __str__(self) -> str:
         return f"photos {self.start + 1} to {self.stop_at} of batch {self.batch_id}"
 
+    @property
+    def about(self) -> Batch:
+        return self.batch
+
     def answered(self, items: Sequence[BatchItem]) -> bool:
         """Store what was found of some of its photos. False, and nothing is stored, when the row is no longer ours."""
         with transaction.atomic():

@@ -1,4 +1,5 @@
 // The page: choose, drop, paste, photograph or click an example; then wait, and see the answer or a sentence.
+import { onDrop } from "./drop.js";
 import { prepare } from "./photo.js";
 import { pause, predict } from "./predict.js";
 import { Problem } from "./problem.js";
@@ -151,25 +152,7 @@ addEventListener("paste", (event) => {
   }
 });
 
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
-let depth = 0; // dragenter and dragleave come for every element under the pointer
-const dragging = (by) => {
-  depth = by ? Math.max(0, depth + by) : 0;
-  document.body.classList.toggle("dragging", depth > 0);
-};
-addEventListener("dragenter", (event) => carriesFiles(event) && dragging(1));
-addEventListener("dragleave", (event) => carriesFiles(event) && dragging(-1));
-addEventListener("dragover", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  event.dataTransfer.dropEffect = "copy";
-});
-addEventListener("drop", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  dragging(0);
-  askFirst(event.dataTransfer.files);
-});
+onDrop((files) => askFirst(files.map(({ file }) => file)));
 
 part("cancel").addEventListener("click", () => {
   current?.abort();
