@@ -53,6 +53,7 @@ PARTS = {
     "cancels": Part(100, "a run stopped by a person at a random moment"),
     "checkpoints": Part(50, "a kill while a checkpoint is written, and a damaged one", everywhere=False),
     "starts": Part(200, "starts and claims at the same moment"),
+    "batches": Part(50, "kill -9 of who answers a batch of photos"),
     "disk": Part(5, "each place where something is stored on a disk that is full", everywhere=False),
     "outages": Part(20, "the broker killed and away, and a PostgreSQL stopped or killed", everywhere=False),
 }
