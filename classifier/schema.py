@@ -71,6 +71,8 @@ SENTENCES = {
     "request_in_progress": "The first request with this key is still being answered: ask again in a moment.",
     "not_found": "There is nothing at this address.",
     "wrong_state": "It has ended already: it is finished.",
+    "wrong_offset": "2097152 bytes are here: go on from there.",
+    "storage_full": "The disk is full: nothing can be stored until there is room again.",
     "invalid_fields": "batch_size must lie between 1 and 65536 photos, not 0.",
     "idempotency_key_reused": "This Idempotency-Key was sent with another request: take a new one.",
     "method_not_allowed": "PUT is not answered here.",
@@ -85,6 +87,7 @@ SENTENCES = {
     "database_unavailable": "The database cannot be used just now: try again in a moment.",
 }
 DETAILS: dict[str, dict[str, Any]] = {
+    "wrong_offset": {"received": 2097152},
     "invalid_fields": {"fields": {"batch_size": "batch_size must lie between 1 and 65536 photos, not 0."}},
     "file_too_large": {"limit_bytes": 10485760},
     "unsupported_format": {"detected": "HEIC", "accepted": ["JPEG", "PNG", "WEBP"]},

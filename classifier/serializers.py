@@ -130,3 +130,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     image = serializers.ListField(
         child=serializers.CharField(), required=False, help_text="The sentence again, where it concerns the picture."
     )
+    fields = serializers.DictField(  # type: ignore[assignment]  # a serializer's own `fields` is asked for by nobody here
+        child=serializers.CharField(), required=False, help_text="A sentence for each field that is wrong."
+    )
+    received = serializers.IntegerField(required=False, help_text="How much of a file is here already, in bytes.")

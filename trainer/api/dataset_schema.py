@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from breedsite.paging import Listing, page_of
+from breedsite.paging import MOST, Listing, page_of
 from classifier.api.documented import AGAIN, BODY, ONE, QUERY, asked, operation, sent, shown
 from classifier.schema import IDEMPOTENCY_KEY
 from classifier.uploads import MAX_BYTES, PIECE_BYTES
@@ -72,7 +72,7 @@ A_PHOTO = {
     "bytes": 81234,
     "sha256": "cd" * 32,
 }
-SOME_BYTES = {"type": "integer", "minimum": 0, "maximum": 10**12}
+SOME_BYTES = {"type": "integer", "minimum": 0, "maximum": MOST}
 
 
 def listed(listing: Listing) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.urls import reverse
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from trainer.admin.run import possible
@@ -11,9 +12,36 @@ from trainer.models import TrainingRun
 from trainer.models.damage import damage
 from trainer.models.run import NAME
 from trainer.presets import PRESETS
+from trainer.recipe import Field, fields
 
 MOST = 2**63 - 1
 VERBS = ("stop", "resume", "clone")
+
+
+def documented(field: Field) -> serializers.Field:
+    """What a program may say of one field of a recipe."""
+    if field.choices:
+        return serializers.ChoiceField(choices=field.choices, required=False, help_text=field.help)
+    if field.kind is str:
+        return serializers.CharField(required=False, help_text=field.help)
+    said = f"{field.help} In {field.unit}." if field.unit else field.help
+    if field.kind is int:
+        return serializers.IntegerField(
+            min_value=int(field.low), max_value=int(field.high), required=False, help_text=said
+        )
+    return serializers.FloatField(min_value=field.low, max_value=field.high, required=False, help_text=said)
+
+
+class RecipeSerializer(serializers.Serializer[Any]):
+    """Hyperparameters; those that are not named are as the preset has them."""
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        return {field.name: documented(field) for field in fields()}
+
+
+@extend_schema_field(RecipeSerializer)
+class Changes(serializers.DictField):
+    """Fields of a recipe that are to be different."""
 
 
 class NewRunSerializer(serializers.Serializer[Any]):
@@ -23,7 +51,7 @@ class NewRunSerializer(serializers.Serializer[Any]):
     preset = serializers.ChoiceField(
         choices=sorted(PRESETS), required=False, help_text="Where the recipe begins; `transfer` where none is named."
     )
-    recipe = serializers.DictField(required=False, help_text="Fields of the recipe that differ from the preset.")
+    recipe = Changes(required=False, help_text="Fields of the recipe that differ from the preset.")
     name = serializers.CharField(
         max_length=64,
         validators=[NAME],
@@ -46,7 +74,7 @@ class NewRunSerializer(serializers.Serializer[Any]):
 class CloneSerializer(serializers.Serializer[Any]):
     """What is to be different in the same run once more."""
 
-    recipe = serializers.DictField(required=False, help_text="Fields of the recipe.")
+    recipe = Changes(required=False, help_text="Fields of the recipe.")
     name = serializers.CharField(
         max_length=64, validators=[NAME], required=False, help_text="Of the version that comes of it."
     )
