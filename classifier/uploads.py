@@ -82,11 +82,17 @@ class Upload(Pieces):
     def unfinished(self) -> Path:  # type: ignore[override] # what others are told, this one knows
         return self.folder / f"{self.user}-{self.key}.part"
 
+    @property
+    def whole(self) -> Path:
+        """Its last name."""
+        return self.unfinished.with_suffix(".zip")
+
     def finish(self) -> Path:
-        """The whole file under its last name. Raises UploadError where nothing came."""
-        whole = self.unfinished.with_suffix(".zip")
+        """The whole file under its last name; the same again for who asks twice, for it died between this and what it
+        was to do with it. Raises UploadError where nothing came."""
         try:
-            self.unfinished.rename(whole)
+            self.unfinished.rename(self.whole)
         except FileNotFoundError as error:
-            raise UploadError("missing_image", "The zip has not arrived: choose it again.") from error
-        return whole
+            if not self.whole.is_file():
+                raise UploadError("missing_image", "The zip has not arrived: choose it again.") from error
+        return self.whole

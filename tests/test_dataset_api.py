@@ -87,7 +87,10 @@ def test_nobody_reaches_another_s_pieces(program, archive):
     other = robot("train", may=("add_dataset",), owner="bob")
     assert other.get(f"/api/datasets/upload/{key}").json()["received"] == 0
     answer = post(other, "/api/datasets", {"name": "dogs", "upload": str(key)})
-    assert refused(answer)[::2] == (422, "Nothing of this upload has arrived: send its pieces first.")
+    assert refused(answer)[::2] == (
+        422,
+        "Nothing of this upload is here, or it became a dataset already: send its pieces first.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_a_known_set_is_imported_by_its_name(program, settings):
         ({"name": "dogs", "server": "\0"}, "server", "Null characters are not allowed."),
         ({"name": "dogs", "builtin": "imagenet"}, "builtin", '"imagenet" is not a valid choice.'),
         ({"name": "dogs", "upload": "1"}, "upload", "Must be a valid UUID."),
-        ({"name": "dogs", "upload": str(uuid4())}, "upload", "Nothing of this upload has arrived"),
+        ({"name": "dogs", "upload": str(uuid4())}, "upload", "Nothing of this upload is here"),
         ({"name": "dogs", "builtin": "mnist", "seed": -1}, "seed", "Ensure this value is greater than or equal to 0."),
         (
             {"name": "dogs", "builtin": "mnist", "fractions": [0.5, 0.5]},
@@ -160,6 +163,20 @@ def test_the_same_idempotency_key_imports_once(program, archive):
     piece(program, key, archive, 0, len(archive))
     answers = [post(program, "/api/datasets", {"name": "dogs", "upload": str(key)}, **headers) for _ in range(2)]
     assert answers[0].json() == answers[1].json() and answers[1]["Idempotency-Replayed"] == "true"
+    assert Dataset.objects.count() == 1
+
+
+def test_what_died_with_the_whole_zip_is_asked_for_again(program, archive, monkeypatch):
+    """The zip has its last name then, and no row."""
+    key, headers = uuid4(), {"idempotency-key": str(uuid4())}
+    piece(program, key, archive, 0, len(archive))
+    wanted = {"name": "dogs", "upload": str(key)}
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.api.datasets.note", lambda *words: 1 / 0)
+        program.raise_request_exception = False
+        assert post(program, "/api/datasets", wanted, **headers).status_code == 500 and not Dataset.objects.exists()
+    assert post(program, "/api/datasets", wanted, **headers).status_code == 201
+    assert refused(post(program, "/api/datasets", wanted))[1] == "invalid_fields", "one zip is one dataset"
     assert Dataset.objects.count() == 1
 
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils.datastructures import MultiValueDict
 
 from classifier.sources.listing import SourceError
-from classifier.uploads import Upload
+from classifier.uploads import Upload, UploadError
 from trainer.ingest import download, table
 from trainer.models.dataset import NAME, Dataset
 from trainer.models.importing import FRACTIONS, SEED
@@ -135,11 +135,14 @@ class ImportForm(forms.Form):
 
     def enqueue(self, by: Any) -> Dataset:
         """The dataset that a valid form asks for, waiting for a worker. Raises UploadError where the zip did not
-        arrive."""
+        arrive, or was taken before."""
         if place := self.server_path:
             kind, name = self.kind_of(place), place.name
         else:
-            place = upload_of(by, self.cleaned_data["upload"]).finish()
+            upload = upload_of(by, self.cleaned_data["upload"])
+            if Dataset.objects.filter(source_path=str(upload.whole)).exists():
+                raise UploadError("missing_image", "This zip became a dataset already: choose it again.")
+            place = upload.finish()
             kind, name = Dataset.SourceKind.UPLOAD, self.cleaned_data["upload_name"]
         return Dataset.objects.enqueue(
             self.cleaned_data["name"],

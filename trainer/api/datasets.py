@@ -88,7 +88,8 @@ class Datasets(DatasetView):
         try:
             dataset = form.enqueue(request.user)
         except UploadError as error:
-            raise wrong({"upload": "Nothing of this upload has arrived: send its pieces first."}) from error
+            taken = "Nothing of this upload is here, or it became a dataset already: send its pieces first."
+            raise wrong({"upload": taken}) from error
         note(request, dataset, ADDITION, "Import started.")
         return Response(whole(dataset), status=201, headers={"Location": reverse("dataset", args=[dataset.pk])})
 
