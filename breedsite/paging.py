@@ -57,6 +57,13 @@ def exactly(column: str, help: str = "", *, max_length: int = 255) -> Filter:
     return Filter(condition, {"type": "string", "maxLength": max_length}, help)
 
 
+def number_of(column: str, help: str = "") -> Filter:
+    def condition(name: str, text: str) -> Q:
+        return Q(**{column: whole(name, text)})
+
+    return Filter(condition, {"type": "integer", "minimum": 0, "maximum": MOST}, help)
+
+
 def yes_or_no(column: str, help: str = "") -> Filter:
     def condition(name: str, text: str) -> Q:
         if text not in ("true", "false"):

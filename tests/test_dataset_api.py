@@ -149,6 +149,7 @@ def test_a_known_set_is_imported_by_its_name(program, settings):
             *("fractions", "fractions and preset both say how the photos are divided"),
         ),
         ({"name": "dogs", "builtin": "mnist", "rename": {"a": {}}}, "rename", "Not a valid string."),
+        ({"name": "dogs", "builtin": "mnist", "rename": {"a\0": "b"}}, "rename", "a character that no name may have"),
     ],
 )
 def test_what_is_wrong_is_refused_by_its_name(program, wanted, field, sentence):

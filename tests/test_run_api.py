@@ -4,7 +4,10 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from breedsite import jobs
 from classifier.models import ModelVersion
@@ -147,11 +150,31 @@ def test_the_list_is_filtered_and_paged(program, squares):
     ask = lambda query="": [row["id"] for row in program.get(f"/api/runs{query}").json()["results"]]  # noqa: E731
     assert ask() == [second.pk, first.pk] and ask("?order=id") == [first.pk, second.pk]
     assert ask("?status=failed") == ask("?dataset=squares:1&kind=training&status=failed") == [second.pk]
+    assert ask("?version=7") == []
     assert ask("?dataset=squares:2") == ask("?dataset=cats") == ask("?name=cats") == []
     later = program.get("/api/runs?page_size=1").json()["next"]
     assert [row["id"] for row in program.get(later).json()["results"]] == [first.pk]
     assert refused(program.get("/api/runs?dataset=squares:x"))[2] == "dataset is NAME, or NAME:NUMBER."
     assert refused(program.get("/api/runs?status=done"))[2].startswith("status is one of queued, running")
+
+
+def test_a_version_leads_to_its_run(program, squares, tmp_path):
+    run = with_version(make_run(squares), tmp_path)
+    (row,) = program.get(f"/api/runs?version={run.version_id}").json()["results"]
+    assert (row["id"], row["version"], row["version_id"]) == (run.pk, str(run.version), run.version_id)
+
+
+def test_a_long_list_asks_the_database_no_more_than_a_short_one(program, squares):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            program.get("/api/runs")
+        return len(asked)
+
+    make_run(squares), program.get("/api/runs")  # from here on the key is known
+    before = queries()
+    for _ in range(5):
+        make_run(squares)
+    assert queries() == before
 
 
 def test_a_run_tells_how_far_it_is_and_its_epochs_after_one(program, squares):
@@ -204,6 +227,16 @@ def test_a_clone_refuses_what_does_not_fit(program, squares, tmp_path):
     answer = post(program, f"/api/runs/{run.pk}/clone", {"recipe": {"architecture": "resnet9"}})
     assert "leave the labels and the network" in refused(answer)[2]
     assert post(program, f"/api/runs/{run.pk}/clone").json()["continue"] == first.pk
+
+
+def test_a_browser_that_signed_in_needs_the_token(squares):
+    user, client = User.objects.create_superuser("eve"), Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    assert client.get("/api/runs").status_code == 200
+    assert refused(post(client, "/api/runs", {"dataset": "squares"}))[:2] == (403, "csrf_failed")
+    client.get("/login/")
+    token = {"X-CSRFToken": client.cookies["csrftoken"].value}
+    assert post(client, "/api/runs", {"dataset": "squares"}, **token).status_code == 201
 
 
 def test_a_key_that_reads_starts_nothing(squares):

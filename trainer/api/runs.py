@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from breedsite.body import JsonView, checked, wrong
 from breedsite.history import ADDITION, CHANGE, note
 from breedsite.idempotency import once
-from breedsite.paging import Filter, Listing, exactly, one_of, query
+from breedsite.paging import Filter, Listing, exactly, number_of, one_of, query
 from breedsite.paging import whole as number
 from classifier.problems import Refused
 from trainer.admin.recipe_form import FIND, RunForm
@@ -44,6 +44,7 @@ LISTING = Listing(
         "kind": one_of("kind", TrainingRun.Kind.values, "Trainings, or range tests."),
         "dataset": Filter(of_dataset, {"type": "string", "maxLength": 80}, "Runs on this one: NAME, or NAME:NUMBER."),
         "name": exactly("name", "Runs whose version has this name.", max_length=64),
+        "version": number_of("version", "The run that made the version of this id."),
     },
     orders=("-id", "id", "name", "-name", "created_at", "-created_at"),
 )

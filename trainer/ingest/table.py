@@ -95,6 +95,8 @@ def renaming(data: bytes) -> dict[str, str]:
         rows = rows[1:]
     if not rows or any(len(row) != 2 for row in rows):
         raise SourceError("The renaming table needs two columns: the name of a folder, and its label.")
+    if any("\0" in cell for row in rows for cell in row):  # PostgreSQL takes none
+        raise SourceError("The renaming table has a character that no name may have.")
     return {row[0].strip(): row[1].strip() for row in rows}
 
 
