@@ -56,11 +56,6 @@ def truth(value: Any, name: str) -> bool:
     return value.lower() in TRUE
 
 
-def storable(text: str) -> bool:
-    """Whether every database takes it."""
-    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
 @dataclass(frozen=True)
 class Wanted:
     """A batch that somebody asks for, in a form or as JSON."""
@@ -80,19 +75,17 @@ class Wanted:
             given = {key: data.getlist(key) if key == "versions" else data.get(key, "") for key in FIELDS}
             if strange := set(request.FILES) - {"files"}:
                 raise malformed(f"Files are sent in fields named files; {min(strange)!r} is none.")
-        elif isinstance(data, dict):
+        else:
             if strange := set(data) - set(FIELDS):
                 raise malformed(f"{min(strange)!r} is not known here; a batch has {', '.join(FIELDS)}.")
             given = data
-        else:
-            raise malformed("Send a JSON object.")
         name, versions = given.get("name", ""), given.get("versions", [])
         if not isinstance(name, str) or len(name) > LONGEST_NAME:
             raise malformed(f"name is a text of at most {LONGEST_NAME} characters.")
         if not isinstance(versions, list) or not all(isinstance(version, str) for version in versions):
             raise malformed("versions is a list of NAME, NAME:NUMBER or digests.")
-        if not all(map(storable, (name, *versions))):
-            raise malformed("A name is text without NUL and halves of characters.")
+        if any("\0" in text for text in (name, *versions)):
+            raise malformed("A name is text without NUL.")  # PostgreSQL takes none
         combine = given.get("combine") or Combine.MEAN.value
         if combine not in list(Combine):
             raise malformed(f"combine is one of {', '.join(Combine)}.")

@@ -20,9 +20,9 @@ def counts_of(batches: Sequence[Batch]) -> dict[int, dict[str, int]]:
     return found
 
 
-def many_as_json(batches: Sequence[Batch]) -> list[dict[str, Any]]:
-    counts = counts_of(batches)
-    return [as_json(batch, counts[batch.pk]) for batch in batches]
+def short_as_json(batch: Batch) -> dict[str, Any]:
+    """As a line of a list."""
+    return as_json(batch, batch.counts)
 
 
 def whole_as_json(batch: Batch) -> dict[str, Any]:

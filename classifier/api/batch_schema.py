@@ -7,6 +7,8 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
+from breedsite.paging import Listing, one_of
+from classifier.api.batch_json import short_as_json
 from classifier.ensemble import Combine
 from classifier.models import Batch, BatchItem
 from classifier.models.batch import MOST_FILES, MOST_MEMBERS
@@ -205,15 +207,17 @@ def described(operation: str, summary: str, description: str = "", **parts: Any)
     )
 
 
+BATCHES = Listing(
+    show=short_as_json,
+    filters={"status": one_of("status", Batch.Status.values, "Those alone.")},
+    orders=("-id", "id"),
+)
 AFTER = {"type": "integer", "minimum": 0, "maximum": MOST}
 listed = described(
     "batches",
     "Your batches, the newest first",
     "Whoever may look at all of them sees all.",
-    parameters=[
-        query("after", AFTER, "Those before this number: `next` says it."),
-        query("status", {"type": "string", "enum": Batch.Status.values}, "Those alone."),
-    ],
+    parameters=BATCHES.parameters,
     responses=answer(BatchListSerializer, "A page of them.", codes=[*ONE, "malformed_request"]),
     examples=[shown({"results": [A_BATCH], "next": "/api/batches?after=12"})],
 )
@@ -280,7 +284,7 @@ items = described(
     "Its rows, in the order of the photos",
     parameters=[
         query("after", AFTER, "Those after this position: `next` says it."),
-        query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200}, "How many."),
+        query("page_size", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200}, "Rows on a page."),
         query("status", {"type": "string", "enum": BatchItem.Status.values}, "Those alone."),
         query("label", str, "Those alone."),
         query("code", str, "Those alone that were refused with this code."),

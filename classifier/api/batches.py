@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from breedsite.access import ProgramView
+from breedsite.body import JsonBody, JsonView
 from breedsite.idempotency import once
+from breedsite.paging import query, whole
 from classifier.api import batch_schema as schema
-from classifier.api.asked import Filters, Wanted, choice, number, truth
-from classifier.api.batch_json import item_as_json, many_as_json, whole_as_json
+from classifier.api.asked import Filters, Wanted, choice, truth
+from classifier.api.batch_json import item_as_json, whole_as_json
 from classifier.models import Batch, BatchItem
 from classifier.models.receiving import receive, receive_piece, start
-from classifier.parsers import BatchFormParser, PhotoJsonParser, PieceParser
+from classifier.parsers import BatchFormParser, PieceParser
 from classifier.problems import Refused
 from classifier.results import FORMATS
 
-PAGE = 50  # batches of one answer
 MOST_ITEMS, PAGE_ITEMS = 1000, 200  # rows of one answer, at most and where nothing is said
 
 
@@ -40,38 +40,17 @@ def changeable(request: Any, pk: int, verb: str = "change") -> Batch:
     return batch
 
 
-class BatchView(ProgramView):
-    parser_classes = [PhotoJsonParser]
-    accepted = "Send JSON, or nothing."
-
-    def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, UnsupportedMediaType):
-            exc = Refused("unsupported_format", self.accepted, about_the_picture=False)
-        return super().handle_exception(exc)
-
-
-class Batches(BatchView):
+class Batches(JsonView):
     """All that one may see, and a new one."""
 
     scopes = {"GET": "read", "POST": "predict"}
-    parser_classes = [BatchFormParser, PhotoJsonParser]
+    parser_classes = [BatchFormParser, JsonBody]
     accepted = "Send photos or a zip in the field files of a form, or JSON."
 
     @schema.listed
     def get(self, request: Request) -> Response:
-        asked = request.query_params
-        batches = Batch.objects.seen_by(request.user).order_by("-pk")
-        if status := choice(asked, "status", Batch.Status.values):
-            batches = batches.filter(status=status)
-        if (after := number(asked, "after")) is not None:
-            batches = batches.filter(pk__lt=after)
-        found = list(batches.prefetch_related("versions").select_related("created_by")[: PAGE + 1])
-        following = None
-        if len(found) > PAGE:
-            query = asked.copy()
-            query["after"] = str(found[PAGE - 1].pk)
-            following = f"{reverse('batches')}?{query.urlencode()}"
-        return Response({"results": many_as_json(found[:PAGE]), "next": following})
+        rows = Batch.objects.seen_by(request.user).prefetch_related("versions").select_related("created_by")
+        return schema.BATCHES.answer(request, rows)
 
     @schema.created
     @once
@@ -97,7 +76,7 @@ def begin(request: Request, wanted: Wanted) -> Batch:
     return batch
 
 
-class OneBatch(BatchView):
+class OneBatch(JsonView):
     scopes = {"GET": "read", "DELETE": "predict"}
 
     @schema.read
@@ -110,7 +89,7 @@ class OneBatch(BatchView):
         return Response(status=204)
 
 
-class Files(BatchView):
+class Files(JsonView):
     """More photos for an open batch."""
 
     scopes = {"POST": "predict"}
@@ -129,7 +108,7 @@ class Files(BatchView):
         return Response({"photos": batch.items.count(), "refused": refused})
 
 
-class Archive(BatchView):
+class Archive(JsonView):
     """A zip for an open batch, piece by piece."""
 
     scopes = {"PUT": "predict"}
@@ -138,17 +117,17 @@ class Archive(BatchView):
     @schema.archive
     def put(self, request: Request, pk: int) -> Response:
         batch = changeable(request, pk)
-        asked = request.query_params
-        offset, total = number(asked, "offset"), number(asked, "total")
-        if offset is None or total is None:
+        asked = query(request, "offset", "total", "name")
+        if "offset" not in asked or "total" not in asked:
             raise Refused("malformed_request", "Say where the piece belongs: offset and total, in bytes.")
+        offset, total = whole("offset", asked["offset"]), whole("total", asked["total"])
         data = request.data if isinstance(request.data, bytes) else b""
         return Response(
             {"received": receive_piece(batch, data, offset=offset, total=total, name=asked.get("name", ""))}
         )
 
 
-class Start(BatchView):
+class Start(JsonView):
     scopes = {"POST": "predict"}
 
     @schema.start
@@ -158,7 +137,7 @@ class Start(BatchView):
         return Response(whole_as_json(batch))
 
 
-class Stop(BatchView):
+class Stop(JsonView):
     scopes = {"POST": "predict"}
 
     @schema.stop
@@ -169,7 +148,7 @@ class Stop(BatchView):
         return Response(whole_as_json(batch))
 
 
-class Resume(BatchView):
+class Resume(JsonView):
     scopes = {"POST": "predict"}
 
     @schema.resume
@@ -187,33 +166,30 @@ def why_not(batch: Batch) -> str:
     return "its photos are gone" if batch.photos_gone_at else "nothing of it is left to do"
 
 
-class Items(BatchView):
+class Items(JsonView):
     scopes = {"GET": "read"}
 
     @schema.items
     def get(self, request: Request, pk: int) -> Response:
-        batch, asked = seen(request, pk), request.query_params
-        after = number(asked, "after")
-        limit = number(asked, "limit") or PAGE_ITEMS
-        if limit > MOST_ITEMS:
-            raise Refused("malformed_request", f"limit is a whole number from 1 to {MOST_ITEMS}.")
-        filters = Filters.of(asked)
-        rows = filters.of_batch(batch).filter(position__gte=after or 0).order_by("position")
-        found = list(rows[: limit + 1])
+        batch = seen(request, pk)
+        asked = query(request, "after", "page_size", "status", "label", "code", "unsure")
+        size = whole("page_size", asked.get("page_size", str(PAGE_ITEMS)), low=1, high=MOST_ITEMS)
+        after = whole("after", asked.get("after", "0"))
+        rows = Filters.of(asked).of_batch(batch).filter(position__gte=after).order_by("position")
+        found = list(rows[: size + 1])
         following = None
-        if len(found) > limit:
-            query = asked.copy()
-            query["after"] = str(found[limit - 1].position + 1)
-            following = f"{reverse('batch_items', args=[pk])}?{query.urlencode()}"
-        return Response({"results": [item_as_json(item, batch) for item in found[:limit]], "next": following})
+        if len(found) > size:
+            place = {"after": str(found[size - 1].position + 1)}
+            following = f"{request.path}?{urlencode(asked | place)}"
+        return Response({"results": [item_as_json(item, batch) for item in found[:size]], "next": following})
 
 
-class Results(BatchView):
+class Results(JsonView):
     scopes = {"GET": "read"}
 
     @schema.results
     def get(self, request: Request, pk: int) -> HttpResponseBase:
-        batch, asked = seen(request, pk), request.query_params
+        batch, asked = seen(request, pk), query(request, "format", "partial")
         kind = FORMATS[choice(asked, "format", FORMATS) or "csv"]
         if batch.status != Batch.Status.FINISHED and not truth(asked.get("partial", ""), "partial"):
             far = f"{batch.get_status_display()}, {batch.progress_done} of {batch.progress_total} photos are done"

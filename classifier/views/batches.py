@@ -20,11 +20,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from rest_framework.request import Request
 
 from breedsite.access import Session
+from breedsite.body import JsonView
 from breedsite.errors import ProblemPage, problem_page
 from breedsite.waiting import waiting
 from classifier.api.asked import Filters, Wanted, number
 from classifier.api.batch_json import counts_of
-from classifier.api.batches import BatchView, begin, changeable, seen, why_not
+from classifier.api.batches import begin, changeable, seen, why_not
 from classifier.ensemble import Combine
 from classifier.guard import Limits
 from classifier.labels import chance, display_name, verdict
@@ -52,7 +53,7 @@ decoding = threading.BoundedSemaphore(max(1, settings.CORES // 2))  # a photo of
 
 
 # --- all of one's own, and a new one ----------------------------------------------------------------------------------
-class Send(BatchView):
+class Send(JsonView):
     """The form without JavaScript. What is taken and what is refused: as the API does it."""
 
     authentication_classes = [Session]
