@@ -11,7 +11,7 @@ import pytest
 
 from breedsite.wsgi import gated
 from classifier.apps import make_predictor
-from classifier.gate import BodyLimits, Gate, Headers
+from classifier.gate import BodyLimits, Gate, Headers, brings_photos
 from tests.live import Answer, Wire
 from tests.test_server import HEAD
 
@@ -83,6 +83,40 @@ def test_one_comes_in_however_large_its_body_is():
     inside = Inside()
     inside.open.set()
     assert ask(Gate(inside, places=1, limits=LIMITS), CONTENT_LENGTH=str(15 * 1024**2))[0] == "200 OK"
+
+
+@pytest.mark.parametrize(
+    ("path", "large"),
+    [
+        ("/api/predictImage", True),
+        ("/api/batches", True),
+        ("/batches/", True),
+        ("/api/batches/12/files", True),
+        ("/api/batches/12/archive", True),
+        ("/api/batches/12/start", False),
+        ("/api/batches/12", False),
+        ("/api/batches/x/files", False),
+        ("/api/batches/12/files/more", False),
+        ("/batches/12/do/delete/", False),
+        ("/login/", False),
+    ],
+)
+def test_large_bodies_are_read_where_photos_are_sent_alone(path: str, large: bool):
+    assert (LIMITS.of(path) == LIMITS.predict) is large
+    assert brings_photos("POST", path) is large and not brings_photos("GET", path)
+
+
+def test_where_photos_are_small_a_piece_of_a_zip_is_not():
+    limits = BodyLimits(predict=150_000)
+    assert limits.of("/api/batches/1/archive") == limits.other > limits.of("/api/predictImage") == 150_000
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_photos_for_batches_take_places_too(method: str):
+    gate = Gate(Inside(), places=1, limits=LIMITS)
+    assert gate.enter()
+    path = "/api/batches/1/archive" if method == "PUT" else "/api/batches"
+    assert ask(gate, path, method)[0] == "503 Service Unavailable"
 
 
 def test_a_place_is_given_back_when_the_application_breaks_down():

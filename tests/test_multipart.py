@@ -71,6 +71,25 @@ def test_the_disposition_says_what_a_part_is(disposition: str, name: str, is_fil
     assert not is_file or found.chosen is chosen
 
 
+@pytest.mark.parametrize(
+    ("disposition", "filename"),
+    [
+        ('filename="a/b c.jpg"', "a/b c.jpg"),
+        ("filename=a.jpg", "a.jpg"),
+        ('filename="a%22b.jpg"', 'a"b.jpg'),
+        ('filename="a\\"b;c.jpg"', 'a"b;c.jpg'),
+        ("filename*=UTF-8''%e2%82%ac.jpg", "€.jpg"),
+        ('filename="€.jpg"', "€.jpg"),
+        ('filename=".."', ".."),
+    ],
+)
+def test_a_file_has_the_name_that_a_person_gave_it(disposition: str, filename: str):
+    head = f'Content-Disposition: form-data; name="files"; {disposition}'
+    body = f"--{BOUNDARY}\r\n{head}\r\n\r\nx\r\n--{BOUNDARY}--".encode()
+    [found] = multipart.parts(body, BOUNDARY.encode())
+    assert found.filename == filename
+
+
 def test_a_preamble_and_spaces_after_the_boundary_are_allowed():
     body = b"This is a form.\r\n" + form(part("a", b"1", file=None)).replace(b"tests\r\n", b"tests \t\r\n", 1)
     assert read(body) == [("a", b"1")]
