@@ -93,6 +93,9 @@ def test_whatever_is_damaged_is_said_and_everything_else_is_shown(admin_client, 
     pages += [f"{address['trainer_dataset']}{run.dataset.pk}/{one}" for one in ("change/", "photos/", "progress/")]
     pages += [f"{address['classifier_modelversion']}{run.version.pk}/change/"]
     pages += [reverse("admin:trainer_dataset_thumbnail", args=[run.dataset.pk, run.dataset.photos.first().pk])]
+    pages += [f"/api/{kind}" for kind in ("runs", "datasets", "versions")] + [f"/api/versions/{run.version.pk}"]
+    pages += [f"/api/runs/{run.pk}", f"/api/runs/{run.pk}/epochs.csv", f"/api/versions/{run.version.pk}/export"]
+    pages += [f"/api/datasets/{run.dataset.pk}{one}" for one in ("", "/report", "/photos")]
     statuses = {page: admin_client.get(page).status_code for page in pages}
     assert {page: status for page, status in statuses.items() if status >= 500 and page != "/api/model"} == {}
     listed = html.unescape(admin_client.get(address["trainer_trainingrun"]).content.decode())
