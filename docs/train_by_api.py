@@ -105,21 +105,33 @@ def imported(site: Site, dataset: Mapping[str, Any]) -> Any:
 
 def trained(site: Site, run: Mapping[str, Any]) -> Any:
     """Wait until a run has ended, and tell each epoch; the run. Raises SystemExit where no version came of it."""
-    known = 0  # epochs
+    known, told = 0, ""  # epochs, and the last line
     while True:
         for epoch in run["epochs"]:
             known = epoch["number"]
-            print(f"epoch {known}: validation loss {epoch['validation_loss']}, top-1 {epoch['validation_top1']:.4f}")
+            print(f"epoch {known}: validation loss {epoch['validation_loss']}, top-1 {epoch['validation_top1']}")
         if not run["active"]:
             break
-        left = "" if run["eta_seconds"] is None else f", {run['eta_seconds']:.0f} s left"
-        print(f"run {run['id']} is {run['status']}{': ' + run['waiting'] if run['waiting'] else left}")
+        if (line := standing(run)) != told:
+            print(told := line)
         time.sleep(WAIT_SECONDS)
         run = site.get(f"{run['url']}?after={known}")
     if run["status"] != "finished":
         raise SystemExit(f"run {run['id']} is {run['status']}: {run['failure']}")
     print(f"run {run['id']} made {run['version']}; right on test photos: {run['measured']}")
     return run
+
+
+def standing(run: Mapping[str, Any]) -> str:
+    """Where a run stands: its place in the queue, or its step and how long it still takes."""
+    live, done = run["live"], run["progress"]
+    doing = live.get("phase", "").rstrip(",") or (
+        f"epoch {live['epoch']} of {live['epochs']}" if "epoch" in live else ""
+    )
+    parts = [run["waiting"], doing, f"{done['done']} of {done['total']}" if doing else ""]
+    if run["eta_seconds"] is not None:
+        parts.append(f"{run['eta_seconds']:.0f} s left")
+    return ": ".join(filter(None, [f"run {run['id']} is {run['status']}", ", ".join(filter(None, parts))]))
 
 
 def asked(site: Site, photo: Path, digest: str) -> Any:
