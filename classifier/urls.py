@@ -2,16 +2,17 @@ from django.urls import path
 
 from classifier import api, views
 from classifier.api import batches, versions
+from classifier.views import batch
 from classifier.views import batches as pages
 
 urlpatterns = [
     path("", views.index, name="index"),
     path("examples/<slug:id>.jpg", views.example, name="example"),
     path("batches/", pages.batches, name="batch_pages"),
-    path("batches/<int:pk>/", pages.batch, name="batch_page"),
-    path("batches/<int:pk>/do/<slug:verb>/", pages.perform, name="batch_do"),
-    path("batches/<int:pk>/<int:position>/", pages.one_photo, name="batch_photo"),
-    path("batches/<int:pk>/<int:position>/<slug:size>.jpg", pages.picture, name="batch_picture"),
+    path("batches/<int:pk>/", batch.batch, name="batch_page"),
+    path("batches/<int:pk>/do/<slug:verb>/", batch.perform, name="batch_do"),
+    path("batches/<int:pk>/<int:position>/", batch.one_photo, name="batch_photo"),
+    path("batches/<int:pk>/<int:position>/<slug:size>.jpg", batch.picture, name="batch_picture"),
     path("api/predictImage", api.PredictImage.as_view(), name="predict"),
     path("api/predictImage/", api.PredictImage.as_view()),
     path("api/schema", api.Schema.as_view(), name="schema"),

@@ -17,6 +17,7 @@ from PIL import Image
 
 from classifier import tasks
 from classifier.models import Batch, Chunk, ModelVersion, predicting, receiving
+from classifier.views import batch as page_of_one
 from classifier.views import batches as pages
 from tests.artifacts import make_artifact
 from tests.pages import link
@@ -31,7 +32,7 @@ def place(settings, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(Batch, "ring", staticmethod(lambda: True))
     monkeypatch.setattr(Chunk, "ring", staticmethod(lambda: True))
     predicting.loaded.cache_clear()
-    pages.reading.cache_clear()
+    page_of_one.reading.cache_clear()
     return tmp_path
 
 
@@ -171,7 +172,7 @@ def test_it_is_filtered_by_state_code_and_label(client, batch):
 
 
 def test_it_is_paged_both_ways(client, batch, monkeypatch):
-    monkeypatch.setattr(pages, "GRID", 2)
+    monkeypatch.setattr(page_of_one, "GRID", 2)
     path = f"/batches/{batch.pk}/"
     first = text(client, path)
     second = text(client, path + link(first, "next"))

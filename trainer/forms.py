@@ -1,6 +1,5 @@
 """What a person says to import a dataset."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,6 +9,7 @@ from django.conf import settings
 from django.utils.datastructures import MultiValueDict
 
 from classifier.sources.listing import SourceError
+from classifier.sources.offered import offered
 from classifier.uploads import Upload, UploadError
 from trainer.ingest import download, table
 from trainer.models.dataset import NAME, Dataset
@@ -20,17 +20,8 @@ MAX_TABLE_BYTES = 1024**2
 
 
 def server_sources() -> list[tuple[str, str]]:
-    """The folders and zips in the folders that DATASETS_SOURCE_DIRS names: path and what it is called. Links that lead
-    elsewhere are not offered, folders that cannot be read neither.
-    """
-    found = []
-    for place in settings.DATASETS_SOURCE_DIRS:
-        with suppress(OSError):
-            for entry in sorted(place.iterdir()):
-                fits = entry.is_dir() or entry.suffix.lower() == ".zip"
-                if fits and not entry.name.startswith(".") and entry.resolve().is_relative_to(place):
-                    found.append((str(entry), f"{place.name}/{entry.name}"))
-    return found
+    """The folders and zips in the folders that DATASETS_SOURCE_DIRS names: path and what it is called."""
+    return offered(settings.DATASETS_SOURCE_DIRS)
 
 
 def upload_of(user: Any, key: UUID) -> Upload:

@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import F, Q, Sum
@@ -24,8 +23,8 @@ from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
 from classifier.ensemble import Combine, NotTogether, common_labels
+from classifier.models.chunk import TASK, BatchItem, Chunk
 from classifier.models.version import ModelVersion
-from classifier.problems import Refused
 from classifier.results import Found, Row
 
 MOST_FILES = 10_000  # sent one by one; more come as a zip
@@ -103,7 +102,7 @@ class Batch(Job):
     WAITING: ClassVar[tuple[str, ...]] = (Status.RECEIVING, Status.QUEUED, Status.PREDICTING)
     ACTIVE: ClassVar[frozenset[str]] = frozenset({*WAITING, *HELD})
     TERMINAL: ClassVar[frozenset[str]] = frozenset(Status) - ACTIVE
-    TASK: ClassVar[str] = "classifier.tasks.predict_batches"
+    TASK: ClassVar[str] = TASK
     QUEUE: ClassVar[str] = "batch"
 
     name = models.CharField(max_length=100, blank=True)
@@ -238,6 +237,10 @@ class Batch(Job):
                 self._stop_chunks()
         return ours
 
+    def came_further(self, count: int) -> None:
+        """So many more of its photos are done."""
+        self._rows().filter(pk=self.pk).update(progress_done=F("progress_done") + count)
+
     def settle(self) -> None:
         """Say how far its chunks are; end it when the last of them has ended."""
         rows = self._rows().filter(pk=self.pk)
@@ -275,97 +278,3 @@ class Batch(Job):
             with suppress(FileNotFoundError):
                 if time.time() - folders[name].stat().st_mtime > ABANDONED.total_seconds():
                     shutil.rmtree(folders[name], ignore_errors=True)
-
-
-class Chunk(Job):
-    """Some photos of a batch, one after the other in its order, that one process answers."""
-
-    class Status(models.TextChoices):
-        QUEUED = "queued", "queued"
-        RUNNING = "running", "running"
-        FINISHED = "finished", "finished"
-        STOPPED = "stopped", "stopped"
-        FAILED = "failed", "failed"
-
-    TASK: ClassVar[str] = Batch.TASK
-    QUEUE: ClassVar[str] = "batch"
-
-    batch = models.ForeignKey(Batch, models.CASCADE, related_name="chunks")
-    start = models.PositiveIntegerField()  # position of its first photo
-    stop_at = models.PositiveIntegerField()  # position after its last photo
-    device = models.CharField(max_length=100, blank=True)  # where it is answered
-
-    objects = JobQuerySet["Chunk"].as_manager()
-
-    class Meta:
-        ordering = ["pk"]
-        constraints = [
-            models.UniqueConstraint(fields=["batch", "start"], name="one_chunk_a_place"),
-            # Each takes all cores: two at a time on one machine would be no quicker, and leave no slot to other work.
-            models.UniqueConstraint(fields=["device"], condition=Q(status="running"), name="one_chunk_a_device"),
-        ]
-
-    def __str__(self) -> str:
-        return f"photos {self.start + 1} to {self.stop_at} of batch {self.batch_id}"
-
-    @property
-    def about(self) -> Batch:
-        return self.batch
-
-    def answered(self, items: Sequence[BatchItem]) -> bool:
-        """Store what was found of some of its photos. False, and nothing is stored, when the row is no longer ours."""
-        with transaction.atomic():
-            ours = self._change(progress_done=self.progress_done + len(items), deaths=0)
-            if ours:
-                # They are there and are changed, by one short statement: bulk_update spells out a CASE for each value.
-                BatchItem.objects.bulk_create(
-                    items, update_conflicts=True, unique_fields=["batch", "position"], update_fields=BatchItem.FOUND
-                )
-                Batch.objects.filter(pk=self.batch_id).update(progress_done=F("progress_done") + len(items))
-        return ours
-
-
-class BatchItem(models.Model):
-    """One photo of a batch, and what was found in it."""
-
-    class Status(models.TextChoices):
-        PENDING = "pending", "not yet"
-        ANSWERED = "answered", "answered"
-        REFUSED = "refused", "cannot be used"
-
-    FOUND: ClassVar[tuple[str, ...]] = (
-        *("status", "code", "sentence", "label", "probability", "sure", "animated", "probabilities"),
-    )
-
-    batch = models.ForeignKey(Batch, models.CASCADE, related_name="items", db_index=False)
-    position = models.PositiveIntegerField()  # from 0, in the order in which they came
-    name = models.CharField(max_length=2000)  # in its source: text, never a path of ours
-    status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
-    code = models.CharField(max_length=32, blank=True)  # of a refusal: classifier.problems
-    sentence = models.TextField(blank=True)
-    label = models.CharField(max_length=255, blank=True)
-    probability = models.FloatField(null=True)  # of that label, 0..1
-    sure = models.BooleanField(null=True)
-    animated = models.BooleanField(default=False)
-    probabilities = models.BinaryField(null=True)  # (K,) float32, little end first
-
-    class Meta:
-        ordering = ["batch", "position"]
-        constraints = [models.UniqueConstraint(fields=["batch", "position"], name="one_photo_a_position")]
-        indexes = [
-            models.Index(fields=["batch", "status", "position"], name="item_status_page"),
-            models.Index(fields=["batch", "label", "position"], name="item_label_page"),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def refuse(self, refusal: Refused) -> None:
-        """Why it cannot be used; to be saved by the caller."""
-        self.status, self.code, self.sentence = self.Status.REFUSED, refusal.code, refusal.sentence
-
-    def row(self) -> Row:
-        """The same for who writes it down."""
-        given = None if self.probabilities is None else np.frombuffer(bytes(self.probabilities), "<f4")
-        seen = (self.status, self.code, self.sentence, self.label, self.probability, self.sure, self.animated)
-        return Row(self.position, self.name, *seen, given)

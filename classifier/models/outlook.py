@@ -2,7 +2,8 @@
 
 from django.utils import timezone
 
-from classifier.models.batch import Batch, Chunk
+from classifier.models.batch import Batch
+from classifier.models.chunk import Chunk
 
 NEWEST = 4  # chunks: an older one may have waited through a night in which its batch was stopped
 

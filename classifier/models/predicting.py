@@ -17,7 +17,8 @@ from classifier.decoding import Decoders
 from classifier.devices import places
 from classifier.ensemble import Combine, Decoded, Ensemble, Found, NotTogether
 from classifier.guard import Limits, Refused
-from classifier.models.batch import Batch, BatchItem, Chunk
+from classifier.models.batch import Batch
+from classifier.models.chunk import BatchItem, Chunk
 from classifier.sandbox import Sandbox
 from classifier.sources import archive, folder
 from classifier.sources.archive import ZipLimits

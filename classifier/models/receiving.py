@@ -10,7 +10,8 @@ from django.db import transaction
 from django.db.models import Max
 
 from classifier.guard import Limits, check
-from classifier.models.batch import MOST_FILES, Batch, BatchItem
+from classifier.models.batch import MOST_FILES, Batch
+from classifier.models.chunk import BatchItem
 from classifier.problems import Refused
 from classifier.uploads import ZIP_STARTS, Growing, UploadError, WrongPlace
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from breedsite import jobs
 from classifier import tasks
 from classifier.models import Batch, predicting
-from classifier.views import batches as pages
+from classifier.views import batch as page_of_one
 from tests.pictures import encode, smooth
 
 
@@ -26,7 +26,7 @@ def signed_in(site: Page, live_server, settings, tmp_path: Path, monkeypatch) ->
     settings.CORES = 1
     monkeypatch.setattr(jobs.app, "send_task", lambda name, **options: None)
     predicting.loaded.cache_clear()
-    pages.reading.cache_clear()
+    page_of_one.reading.cache_clear()
     client = Client()
     client.force_login(User.objects.create_user("ann"))
     cookie = client.cookies[settings.SESSION_COOKIE_NAME]
