@@ -128,7 +128,8 @@ def test_a_zip_is_sent_and_its_report_appears_by_itself(admin: Page, archive: Pa
     monkeypatch.setattr(importing, "LOOK_SECONDS", 0)
     examine(admin)
     send(admin, archive)
-    expect(admin.locator("#import-words")).to_have_text("Number 1 in the queue.")
+    waits = "Number 1 in the queue, but no worker is running: it begins when one is started."
+    expect(admin.locator("#import-words")).to_have_text(waits)
     examine(admin)
     worker = work()
     expect(admin.get_by_role("cell", name="60").first).to_be_visible(timeout=30_000)
