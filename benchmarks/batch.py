@@ -3,9 +3,9 @@
     python -m benchmarks.batch --photos FOLDER [--version NAME=FOLDER …] [--out FILE]
 
 In every round the limit is measured, then a batch of so many photos as take `--seconds`, then the limit again. The
-batch's seconds are those of its row, from the claim to the end: it reads each file, decodes it in a child process with limits,
-asks the network, and stores a row for each photo with all its probabilities. Without `--version` it measures the
-starter, and resnet18 with random weights.
+batch's seconds are those of its row, from the claim to the end: it reads each file, decodes it in a child process with
+limits, asks the network, and stores a row for each photo with all its probabilities. Without `--version` it measures
+the starter, and resnet18 with random weights.
 """
 
 import argparse
