@@ -6,11 +6,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings
+from rest_framework import serializers
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 
 from breedsite.access import ProgramView
 from classifier.artifact import refuse_constant
@@ -47,7 +47,38 @@ class JsonView(ProgramView):
         return super().handle_exception(exc)
 
 
-def checked(serializer: type[Serializer], request: Request) -> dict[str, Any]:
+class Strict(serializers.Field):
+    """A field that takes JSON of its own kind alone: the text "3" is no number, and 3 no text."""
+
+    kind: type
+    said: str
+
+    def to_internal_value(self, data: Any) -> Any:
+        if type(data) is not self.kind and (self.kind, type(data)) != (float, int):
+            raise serializers.ValidationError(f"This is {self.said}, not {json.dumps(data)[:SHOWN]}.")
+        return super().to_internal_value(data)
+
+
+class Text(Strict, serializers.CharField):
+    kind, said = str, "a text"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+
+class Number(Strict, serializers.IntegerField):
+    kind, said = int, "a whole number"
+
+
+class Share(Strict, serializers.FloatField):
+    kind, said = float, "a number"
+
+
+class Uuid(Strict, serializers.UUIDField):
+    kind, said = str, "a UUID"
+
+
+def checked(serializer: type[serializers.Serializer], request: Request) -> dict[str, Any]:
     """The fields of the body as the serializer understands them. Raises Refused, which names each that is wrong, and
     each that there is none of."""
     data = request.data

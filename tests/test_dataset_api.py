@@ -148,7 +148,11 @@ def test_a_known_set_is_imported_by_its_name(program, settings):
             {"name": "dogs", "builtin": "mnist", "fractions": [0.8, 0.1, 0.1], "preset": "transfer"},
             *("fractions", "fractions and preset both say how the photos are divided"),
         ),
-        ({"name": "dogs", "builtin": "mnist", "rename": {"a": {}}}, "rename", "Not a valid string."),
+        ({"name": "dogs", "builtin": "mnist", "rename": {"a": {}}}, "rename", "This is a text, not {}."),
+        ({"name": "dogs", "builtin": "mnist", "rename": {"a": 0}}, "rename", "This is a text, not 0."),
+        ({"name": "dogs", "builtin": "mnist", "seed": "1"}, "seed", 'This is a whole number, not "1".'),
+        ({"name": "dogs", "builtin": "mnist", "seed": True}, "seed", "This is a whole number, not true."),
+        ({"name": "dogs", "upload": 1}, "upload", "This is a UUID, not 1."),
         ({"name": "dogs", "builtin": "mnist", "rename": {"a\0": "b"}}, "rename", "a character that no name may have"),
     ],
 )

@@ -5,6 +5,7 @@ from typing import Any
 from django.urls import reverse
 from rest_framework import serializers
 
+from breedsite.body import Number, Share, Text, Uuid
 from breedsite.waiting import waiting
 from classifier.uploads import MAX_BYTES, PIECE_BYTES
 from trainer.admin.dataset import downloaded
@@ -20,12 +21,10 @@ from trainer.presets import CATALOGUE
 class NewDatasetSerializer(serializers.Serializer[Any]):
     """An import: of an upload, of a folder or zip on the server, or of a set that everybody knows."""
 
-    name = serializers.CharField(
-        max_length=64, validators=[NAME], help_text="A name that was used before gets its next version."
-    )
-    upload = serializers.UUIDField(required=False, help_text="The number under which the pieces of a zip were sent.")
-    upload_name = serializers.CharField(max_length=255, required=False, help_text="What the zip is called.")
-    server = serializers.CharField(
+    name = Text(max_length=64, validators=[NAME], help_text="A name that was used before gets its next version.")
+    upload = Uuid(required=False, help_text="The number under which the pieces of a zip were sent.")
+    upload_name = Text(max_length=255, required=False, help_text="What the zip is called.")
+    server = Text(
         max_length=1000, required=False, help_text="A path inside one of the folders of DATASETS_SOURCE_DIRS."
     )
     builtin = serializers.ChoiceField(
@@ -35,17 +34,17 @@ class NewDatasetSerializer(serializers.Serializer[Any]):
         choices=sorted(CATALOGUE), required=False, help_text="Divide as the system does that it is named after."
     )
     fractions = serializers.ListField(
-        child=serializers.FloatField(min_value=0.01, max_value=0.98),
+        child=Share(min_value=0.01, max_value=0.98),
         min_length=3,
         max_length=3,
         required=False,
         help_text=f"Shares that train, validate and test; {', '.join(map(str, FRACTIONS))} where none are named.",
     )
-    seed = serializers.IntegerField(
+    seed = Number(
         min_value=0, max_value=2**31 - 1, required=False, help_text=f"Of the division; {SEED} where none is named."
     )
     rename = serializers.DictField(
-        child=serializers.CharField(max_length=200), required=False, help_text="Name of a folder -> its label."
+        child=Text(max_length=200), required=False, help_text="Name of a folder -> its label."
     )
 
 

@@ -6,6 +6,7 @@ from django.urls import reverse
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from breedsite.body import Number, Text
 from trainer.admin.run import possible
 from trainer.admin.run_figures import measured, state
 from trainer.models import TrainingRun
@@ -47,12 +48,12 @@ class Changes(serializers.DictField):
 class NewRunSerializer(serializers.Serializer[Any]):
     """A run to be started."""
 
-    dataset = serializers.CharField(max_length=80, help_text="NAME for its newest version, or NAME:NUMBER.")
+    dataset = Text(max_length=80, help_text="NAME for its newest version, or NAME:NUMBER.")
     preset = serializers.ChoiceField(
         choices=sorted(PRESETS), required=False, help_text="Where the recipe begins; `transfer` where none is named."
     )
     recipe = Changes(required=False, help_text="Fields of the recipe that differ from the preset.")
-    name = serializers.CharField(
+    name = Text(
         max_length=64,
         validators=[NAME],
         required=False,
@@ -65,9 +66,7 @@ class NewRunSerializer(serializers.Serializer[Any]):
     )
 
     def get_fields(self) -> dict[str, serializers.Field]:
-        run = serializers.IntegerField(
-            min_value=1, max_value=MOST, required=False, help_text="A run from whose version this one starts."
-        )
+        run = Number(min_value=1, max_value=MOST, required=False, help_text="A run from whose version this one starts.")
         return super().get_fields() | {"continue": run}  # which is no name in Python
 
 
@@ -75,9 +74,7 @@ class CloneSerializer(serializers.Serializer[Any]):
     """What is to be different in the same run once more."""
 
     recipe = Changes(required=False, help_text="Fields of the recipe.")
-    name = serializers.CharField(
-        max_length=64, validators=[NAME], required=False, help_text="Of the version that comes of it."
-    )
+    name = Text(max_length=64, validators=[NAME], required=False, help_text="Of the version that comes of it.")
 
 
 class StepsSerializer(serializers.Serializer[Any]):
