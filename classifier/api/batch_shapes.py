@@ -87,7 +87,7 @@ class BatchItemListSerializer(serializers.Serializer[Any]):
 class NewBatchSerializer(serializers.Serializer[Any]):
     """A batch without photos yet, or of a folder on the server."""
 
-    name = serializers.CharField(required=False, max_length=100)
+    name = serializers.CharField(required=False, allow_blank=True, max_length=100)
     versions = serializers.ListField(
         child=serializers.CharField(),
         required=False,
@@ -105,7 +105,7 @@ class BatchFormSerializer(serializers.Serializer[Any]):
     files = serializers.ListField(
         child=serializers.FileField(), required=False, help_text=f"At most {MAX_FILES:,} photos, or exactly one zip."
     )
-    name = serializers.CharField(required=False, max_length=100)
+    name = serializers.CharField(required=False, allow_blank=True, max_length=100)
     versions = serializers.ListField(child=serializers.CharField(), required=False, max_length=MOST_MEMBERS)
     combine = serializers.ChoiceField(choices=[one.value for one in Combine], required=False)
     open = serializers.BooleanField(required=False, help_text="More photos follow.")
