@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -21,6 +22,7 @@ from breedsite.tether import LIBC
 
 SPARE_THREADS = 8  # beyond the places for predictions: pages, the admin, refusals
 LARGE_BLOCK_BYTES = 4 * 1024**2
+TRIM_SECONDS = 10.0
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 # How long a thread may keep the interpreter while another wants it. Python's own 5 ms is longer than a forward pass:
 # threads that come back from one would wait for it, and cores stand idle.
@@ -44,9 +46,17 @@ def give_memory_back() -> None:
         LIBC.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
+def trim(over: threading.Event) -> None:
+    """Hand what is free of the allocator's own memory back to the system, again and again until the end: beside large
+    pictures many small blocks are taken between large ones, and their pages would stay."""
+    while LIBC is not None and hasattr(LIBC, "malloc_trim") and not over.wait(TRIM_SECONDS):
+        LIBC.malloc_trim(0)
+
+
 def serve(sockets: Sequence[socket.socket], ready: Callable[[], object], neighbours: Neighbours | None = None) -> None:
     """Load the active version, then answer what comes to these sockets, until SIGTERM or SIGINT."""
     from django.apps import apps
+    from django.urls import resolve
 
     from breedsite.wsgi import application
     from classifier.apps import ClassifierConfig
@@ -57,12 +67,16 @@ def serve(sockets: Sequence[socket.socket], ready: Callable[[], object], neighbo
     give_memory_back()
     sys.setswitchinterval(SWITCH_SECONDS)
     classifier.start()
+    resolve("/")  # reads every view, which a first visitor of each process would wait for
     threads = application.places + SPARE_THREADS
     server = Server(application, sockets=sockets, threads=threads, neighbours=neighbours)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
+    over = threading.Event()
+    threading.Thread(target=trim, args=(over,), name="trim", daemon=True).start()
     ready()
     server.run()
+    over.set()
     classifier.stop()
 
 

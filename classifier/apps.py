@@ -13,6 +13,7 @@ from breedsite.tally import tally
 from classifier import examples
 from classifier.guard import Limits
 from classifier.predictor import Identity, Predictor
+from classifier.turns import Turns
 from classifier.watcher import Target, Unreachable, Watcher
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def make_predictor() -> Predictor:
         processes=settings.WEB_PROCESSES,
         limits=Limits(max_bytes=settings.MAX_IMAGE_BYTES),
         tell=tally.set,
+        # In all web processes together: with every core on a large picture, each other photo would wait for it.
+        large_turn=Turns(settings.DATA_DIR, "large", max(1, settings.CORES // 2)),
     )
 
 

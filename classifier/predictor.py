@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,7 +100,8 @@ class Predictor:
 
     `threads` is how many processor threads they take, all for a lonely request or one each for several; `places` is how
     many may wait in front of them in the order of their arrival, none longer than `max_wait_seconds`. Large pictures,
-    which take seconds, go one after the other through a line of their own. `processes` like this one share the cores.
+    which take seconds, go one after the other through a line of their own, and leave half of the cores to others by
+    `large_turn`. `processes` like this one share the cores.
     `tell` hears how many wait: `waiting` in the first line, `waiting_large` in the other.
     """
 
@@ -112,8 +114,10 @@ class Predictor:
         processes: int = 1,
         limits: Limits = Limits(),
         tell: Callable[[str, int], None] = lambda line, waiting: None,
+        large_turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.threads = threads
+        self.large_turn = large_turn  # that other processes wait for, too
         self.limits = limits
         # Or that of a Sandbox, which decodes in a process of its own.
         self.preprocess: Callable[[bytes, Preprocessing], np.ndarray] = partial(preprocess.preprocess, limits=limits)
@@ -186,11 +190,12 @@ class Predictor:
         header = guard.check(data, self.limits)
         if header.pixels > preprocess.LARGE_PIXELS and not large:
             return None
-        image = self.preprocess(data, resident.spec.preprocessing)  # (3, H, W)
+        with self.large_turn() if large else nullcontext():
+            image = self.preprocess(data, resident.spec.preprocessing)  # (3, H, W)
+            small = preprocess.thumbnail(data, thumbnail_side, self.limits) if thumbnail_side else None
         alone = self._line.inside + self._large.inside == 1
         engine = resident.engine if alone else resident.narrow
         probabilities = resident.spec.calibration.probabilities(engine(image[None])[0])
-        small = preprocess.thumbnail(data, thumbnail_side, self.limits) if thumbnail_side else None
         return Found(probabilities, header.animated, small)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from PIL import Image
@@ -59,3 +60,23 @@ def test_a_large_picture_whose_turn_does_not_come_is_told_so(large_from_5000, ar
     large_from_5000.set()
     running.join()
     assert len(outcomes) == 1
+
+
+def test_large_pictures_wait_for_those_of_other_processes_and_small_ones_do_not(
+    monkeypatch, artifact_folder, picture, make_picture
+):
+    monkeypatch.setattr(preprocess, "LARGE_PIXELS", 5_000)
+    turns: list[str] = []
+
+    @contextmanager
+    def turn():
+        turns.append("large")
+        yield
+
+    predictor = make_predictor()
+    predictor.large_turn = turn
+    predictor.load(identity(artifact_folder), artifact_folder)
+    predictor.predict(picture)
+    assert turns == []
+    assert predictor.predict(make_picture(size=(100, 80)), thumbnail_side=32).thumbnail
+    assert turns == ["large"]

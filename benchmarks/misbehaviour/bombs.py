@@ -36,7 +36,7 @@ KINDS: dict[str, frozenset[str]] = {  # name in the corpus -> the statuses that 
     )
 }
 LOOK_SECONDS = 0.05  # between two looks at the memory
-REST_SECONDS = 5.0  # before the memory is looked at again
+REST_SECONDS = 15.0  # before the memory is looked at again
 
 
 @dataclass
