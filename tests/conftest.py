@@ -12,6 +12,17 @@ from PIL import Image
 from breedsite import rates
 from classifier.models import ModelVersion
 from tests.artifacts import make_artifact
+from tests.live import Wire
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Function) -> Iterator[None]:
+    """A test that asked the server in this process ends when that is at rest."""
+    try:
+        return (yield)
+    finally:
+        if isinstance(wire := getattr(item, "funcargs", {}).get("wire"), Wire):
+            wire.rest()
 
 
 @pytest.fixture(autouse=True)

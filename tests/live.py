@@ -7,7 +7,8 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +49,16 @@ FORM = f"multipart/form-data; boundary={BOUNDARY}"
 class Wire:
     """A client of the server on `port`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, busy: Callable[[], int] = lambda: 0) -> None:
         self.port = port
+        self.busy = busy  # how many threads of the server are at work
+
+    def rest(self) -> None:
+        """Until its threads are: one that closes its database connection after the answer would else do so in the next
+        test, which may not touch a database, and keep it open for ever."""
+        end = time.monotonic() + 5
+        while self.busy() and time.monotonic() < end:
+            time.sleep(0.001)
 
     def __call__(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """Header names are written with underscores: content_type="image/jpeg"."""
@@ -90,7 +99,7 @@ def wire() -> Iterator[Wire]:
     server = Server(application, sockets=bound("127.0.0.1", 0), threads=16)
     thread = threading.Thread(target=server.run)
     thread.start()
-    yield Wire(server.addresses[0][1])
+    yield Wire(server.addresses[0][1], lambda: server.dispatcher.active_count)
     server.stop()
     thread.join(20)
     assert not thread.is_alive()
