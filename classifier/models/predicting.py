@@ -73,7 +73,18 @@ def listed(batch: Batch) -> Listing:
     most = settings.MAX_IMAGE_BYTES
     if path.is_dir():
         return folder.listing(path, most)
-    return archive.listing(path, ZipLimits(max_member_bytes=ZipLimits.max_total_bytes), max_bytes=most)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return unpacked(path, 0, 0, most)  # which says so
+    return unpacked(path, found.st_mtime_ns, found.st_size, most)
+
+
+@lru_cache(maxsize=1)
+def unpacked(path: Path, _changed_ns: int, _bytes: int, max_bytes: int) -> Listing:
+    """The members of a zip, kept from chunk to chunk: to check the directory of 200,000 takes seconds. Raises
+    SourceError."""
+    return archive.listing(path, ZipLimits(max_member_bytes=ZipLimits.max_total_bytes), max_bytes=max_bytes)
 
 
 def reader(batch: Batch) -> Callable[[BatchItem], bytes]:
