@@ -4,6 +4,7 @@ WEB_PROCESSES processes share the address, each with a network and a line of its
 this process serves itself.
 """
 
+import gc
 import os
 import resource
 import signal
@@ -22,7 +23,7 @@ from breedsite.tether import LIBC
 
 SPARE_THREADS = 8  # beyond the places for predictions: pages, the admin, refusals
 LARGE_BLOCK_BYTES = 4 * 1024**2
-TRIM_SECONDS = 10.0
+TIDY_SECONDS = 10.0
 M_MMAP_THRESHOLD = -3  # of mallopt(3)
 # How long a thread may keep the interpreter while another wants it. Python's own 5 ms is longer than a forward pass:
 # threads that come back from one would wait for it, and cores stand idle.
@@ -46,11 +47,16 @@ def give_memory_back() -> None:
         LIBC.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
-def trim(over: threading.Event) -> None:
-    """Hand what is free of the allocator's own memory back to the system, again and again until the end: beside large
-    pictures many small blocks are taken between large ones, and their pages would stay."""
-    while LIBC is not None and hasattr(LIBC, "malloc_trim") and not over.wait(TRIM_SECONDS):
-        LIBC.malloc_trim(0)
+def tidy(over: threading.Event) -> None:
+    """Free what nobody needs, again and again until the end, and hand the allocator's free pages back to the system.
+
+    A request of Django's holds itself, and with it the bytes of its photo, until the collector comes by, which may take
+    thousands of requests. Beside large pictures small blocks are taken between large ones, whose pages would stay.
+    """
+    while not over.wait(TIDY_SECONDS):
+        gc.collect()  # a few milliseconds: what was there before the first request is frozen
+        if LIBC is not None and hasattr(LIBC, "malloc_trim"):
+            LIBC.malloc_trim(0)
 
 
 def serve(sockets: Sequence[socket.socket], ready: Callable[[], object], neighbours: Neighbours | None = None) -> None:
@@ -73,7 +79,9 @@ def serve(sockets: Sequence[socket.socket], ready: Callable[[], object], neighbo
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     over = threading.Event()
-    threading.Thread(target=trim, args=(over,), name="trim", daemon=True).start()
+    gc.collect()
+    gc.freeze()  # code and settings stay to the end: no collection needs to look at them, which would take 0.1 s
+    threading.Thread(target=tidy, args=(over,), name="tidy", daemon=True).start()
     ready()
     server.run()
     over.set()

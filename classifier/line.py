@@ -43,6 +43,7 @@ class Line:
                 raise LineFull from None
             return future.result()  # it has begun, or the error is its own
         finally:
+            del future  # an error of the work holds this call, which would hold the error: a circle around its photo
             with self._lock:
                 self.inside -= 1
                 self.tell(self.waiting)

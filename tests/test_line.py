@@ -1,7 +1,10 @@
 """First come, first served, and a bounded line."""
 
+import gc
 import threading
 import time
+import weakref
+from functools import partial
 
 import pytest
 
@@ -144,3 +147,25 @@ def test_nothing_is_lost_where_waits_are_as_short_as_the_work():
     assert refused
     assert len(done) + len(refused) == 800
     assert line.inside == 0
+
+
+def test_what_failed_work_was_about_is_let_go_with_its_error():
+    """And not when the collector comes by: it may be a photo of ten megabytes."""
+
+    class Photo:
+        pass
+
+    def work(photo: Photo) -> None:
+        raise ValueError("no picture")
+
+    line, photo = Line(1, 0), Photo()
+    alive = weakref.ref(photo)
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no picture"):
+            line.do(partial(work, photo), max_wait_seconds=30)
+        del photo
+        line.do(lambda: None, max_wait_seconds=30)  # its thread remembers the last thing that it did
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -1,6 +1,7 @@
 """The server on the wire: slow senders, large bodies, hang-ups, and its end."""
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 from waitress.parser import HTTPRequestParser
 
-from breedsite import listener
+from breedsite import listener, server
 from breedsite.listener import MAX_HEADER_BYTES, Parser, Server, _limited, bound
 from classifier.gate import BodyLimits, Gate
 from tests.live import FORM, Wire, part
@@ -280,3 +282,24 @@ def test_a_taken_port_is_said_in_one_line(data_dir: Path):
 
 def test_json_of_problems_is_what_json_says(wire: Wire):
     assert json.loads(wire.raw(b"nonsense\r\n\r\n").body)["status"] == 400
+
+
+def test_what_holds_itself_is_freed_before_long(monkeypatch):
+    class Request:
+        pass
+
+    monkeypatch.setattr(server, "TIDY_SECONDS", 0.01)
+    request = Request()
+    request.itself, alive, freed, over = request, weakref.ref(request), threading.Event(), threading.Event()
+    weakref.finalize(request, freed.set)
+    gc.disable()
+    try:
+        del request
+        assert alive() is not None
+        thread = threading.Thread(target=server.tidy, args=(over,))
+        thread.start()
+        assert freed.wait(30)
+    finally:
+        gc.enable()
+        over.set()
+        thread.join(30)

@@ -32,6 +32,7 @@ LOOK_SECONDS = 0.05
 SOON, SOON_SECONDS = 0.25, 3.0  # this share of the random moments comes so soon after the one before
 GRACE_SECONDS = 30.0  # beyond the lease and a start of the site: a run must be worked on again or have ended by then
 LONGEST_RUN_SECONDS = 900.0  # whatever is done to it
+LAST_LINES = 120  # of each log, where something did not hold
 CALM = ("number", "loss", "accuracy", "validation_loss", "validation_top1", "learning_rate", "skipped_steps", "trail")
 
 
@@ -151,6 +152,11 @@ class Installation:
             lambda: not list(run.folder.glob("attempt-*")), seconds=10, why=f"{run} leaves no checkpoints behind"
         )
 
+    def tell_last_words(self) -> None:
+        """What was seen, and the end of each log: the folder is gone before anybody can look into it."""
+        for file in (*(service.log for service in self.services.values()), Path(self.witness.lines.name)):
+            say(f"--- {file.name}\n{''.join(file.open(errors='replace').readlines()[-LAST_LINES:])}")
+
     def workers(self) -> list[Service]:
         return [service for name, service in self.services.items() if name.startswith("worker")]
 
@@ -166,6 +172,8 @@ class Installation:
                 self.broken.append(f"{name}: {seen[name]}")
         if seen["longest_without_trainer_seconds"] > limit:
             self.broken.append(f"a run had no process for {seen['longest_without_trainer_seconds']:.0f} s")
+        if self.broken:
+            self.tell_last_words()
         seen["start_of_the_site_seconds"] = round(self.start_seconds, 1)
         return seen | {"starts": {name: one.starts for name, one in self.services.items()}, "broken": self.broken}
 
