@@ -8,11 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from benchmarks.chaos.__main__ import PARTS
-from benchmarks.chaos.witness import Witness
+from benchmarks.chaos.witness import Witness, held
 from tests.site import FROM_OUTSIDE, ROOT
 
 pytestmark = pytest.mark.timeout(1200)
@@ -76,3 +78,12 @@ def test_checkpoints_survive_kills_and_damage():
 def test_many_starts_at_the_same_moment_are_as_many_runs_as_were_meant():
     figures = chaos("starts", "--on", "own")
     assert (figures["starts"], figures["runs"], figures["claims_tried"], figures["claims"]) == (200, 10, 200, 10)
+
+
+def test_who_makes_a_version_of_a_run_works_on_it_without_a_training_process(settings):
+    now = timezone.now()
+    stale = now - timedelta(seconds=3 * settings.HEARTBEAT_SECONDS)
+    assert held({"token": "1", "heartbeat_at": now})
+    assert not held({"token": "1", "heartbeat_at": stale})
+    assert not held({"token": None, "heartbeat_at": now})
+    assert not held({"token": "1", "heartbeat_at": None})

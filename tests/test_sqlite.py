@@ -167,3 +167,21 @@ def test_eight_writers_a_slow_reader_and_kills_lose_nothing(tmp_path):
     killed = figures["killed"]
     assert (killed["integrity_check"], killed["runs_with_part_of_a_row"], killed["kills"]) == ("ok", 0, 5 + 8)
     assert killed["rows"] > 8 * 25
+
+
+@pytest.mark.parametrize("code, asked", [(sqlite3.SQLITE_BUSY_RECOVERY, 3), (sqlite3.SQLITE_BUSY_SNAPSHOT, 1)])
+def test_who_comes_while_the_log_of_a_killed_writer_is_read_waits_too(database, code, asked):
+    tries = []
+
+    def ask() -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = code
+            raise error
+        return "done"
+
+    cursor = database["default"].cursor().cursor
+    with contextlib.suppress(sqlite3.OperationalError):
+        assert cursor.patiently(ask) == "done"
+    assert len(tries) == asked

@@ -149,7 +149,9 @@ class Installation:
         if found.epochs != self.calm.epochs:
             self.broken.append(f"{run} has other epochs than the calm run")
         self.until(
-            lambda: not list(run.folder.glob("attempt-*")), seconds=10, why=f"{run} leaves no checkpoints behind"
+            lambda: not list(run.folder.glob("attempt-*")),
+            seconds=GRACE_SECONDS,
+            why=f"{run} leaves no checkpoints behind",
         )
 
     def tell_last_words(self) -> None:
@@ -170,8 +172,8 @@ class Installation:
         for name in ("overlapping_owners", "checkpoints_written_again", "epochs_stored_twice"):
             if seen[name]:
                 self.broken.append(f"{name}: {seen[name]}")
-        if seen["longest_without_trainer_seconds"] > limit:
-            self.broken.append(f"a run had no process for {seen['longest_without_trainer_seconds']:.0f} s")
+        if seen["longest_without_worker_seconds"] > limit:
+            self.broken.append(f"nobody worked on a run for {seen['longest_without_worker_seconds']:.0f} s")
         if self.broken:
             self.tell_last_words()
         seen["start_of_the_site_seconds"] = round(self.start_seconds, 1)

@@ -4,13 +4,16 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from glob import iglob
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.db.models import Count
+from django.utils import timezone
 
 from tests.processes import acts, parent_of, running
 from trainer.models import EpochMetric, TrainingRun
@@ -24,6 +27,13 @@ def checkpoints(run: TrainingRun) -> Iterator[tuple[str, str]]:
         yield attempt, name
 
 
+def held(row: dict[str, Any]) -> bool:
+    """Whether somebody works on a run, and be it without a training process: who makes its version has none."""
+    if row["token"] is None or row["heartbeat_at"] is None:
+        return False
+    return timezone.now() - row["heartbeat_at"] < timedelta(seconds=2 * settings.HEARTBEAT_SECONDS)
+
+
 @dataclass
 class Seen:
     """Of one run."""
@@ -32,7 +42,7 @@ class Seen:
     newest: str = ""  # checkpoint of all attempts, by name
     files: set[tuple[str, str]] = field(default_factory=set)  # attempt, checkpoint
     epoch: int = 0
-    alone_since: float | None = None  # without a process, seconds, monotonic
+    alone_since: float | None = None  # when nobody worked on it any more, seconds, monotonic
     longest_alone: float = 0.0  # seconds
 
 
@@ -73,7 +83,7 @@ class Witness:
             if row is not None and row["epoch"] != seen.epoch:
                 seen.epoch = row["epoch"]
                 self.note(pk, "epoch", **row)
-            if row is not None and (alive or row["status"] not in TrainingRun.ACTIVE):
+            if row is not None and (alive or row["status"] not in TrainingRun.ACTIVE or held(row)):
                 seen.alone_since = None
             elif row is not None:
                 seen.alone_since = seen.alone_since or now
@@ -127,7 +137,7 @@ class Witness:
             return {
                 row["pk"]: row | {"token": row["token"] and str(row["token"])}
                 for row in followed.annotate(epoch=Count("epochs")).values(
-                    "pk", "status", "token", "attempt", "deaths", "epoch"
+                    "pk", "status", "token", "heartbeat_at", "attempt", "deaths", "epoch"
                 )
             }
         except DatabaseError:
@@ -135,7 +145,7 @@ class Witness:
             return {}
 
     def note(self, run: int, event: str, **facts: Any) -> None:
-        facts.pop("pk", None)
+        facts = {name: fact for name, fact in facts.items() if name not in ("pk", "heartbeat_at")}
         self.lines.write(json.dumps({"at": round(time.time(), 3), "run": run, "event": event, **facts}) + "\n")
 
     def figures(self) -> dict[str, Any]:
@@ -146,5 +156,5 @@ class Witness:
             "overlapping_owners": self.overlaps,
             "checkpoints_written_again": self.again,
             "epochs_stored_twice": doubled,
-            "longest_without_trainer_seconds": round(max(seen.longest_alone for seen in self.seen.values()), 1),
+            "longest_without_worker_seconds": round(max(seen.longest_alone for seen in self.seen.values()), 1),
         }

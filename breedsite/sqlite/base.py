@@ -16,6 +16,9 @@ from typing import Any
 from django.db.backends.sqlite3 import base
 
 LOOK_SECONDS = 0.002
+# Taken by a writer, or by who puts the log of writes in order after one was killed. SQLITE_BUSY_SNAPSHOT is none of
+# these: the same statement would find it again.
+TAKEN = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY)
 HEAD_SECONDS = 5.0  # who waits passes a head that has stood there for so long: its process may be stopped
 
 
@@ -38,7 +41,7 @@ class Cursor(base.SQLiteCursorWrapper):
             try:
                 return ask()
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                if error.sqlite_errorcode not in TAKEN or time.monotonic() > end:
                     raise
             time.sleep(LOOK_SECONDS)
 
