@@ -1,4 +1,6 @@
 // The bar of a batch under way: asks every second how far it is, and shows the page anew when it has ended.
+import { follow } from "./follow.js";
+
 const words = document.getElementById("state");
 const bar = document.getElementById("bar");
 const LOOK = 1000; // milliseconds
@@ -21,20 +23,10 @@ function show({ status, progress, eta_seconds }) {
   words.textContent = `${progress.done.toLocaleString("en")} of ${total}${left(eta_seconds)}`;
 }
 
-async function look() {
-  try {
-    const answer = await fetch(words.dataset.url, { headers: { Accept: "application/json" } });
-    if (!answer.ok) throw new Error(answer.statusText);
-    const state = await answer.json();
-    if (!state.active) {
-      location.reload();
-      return;
-    }
-    show(state);
-  } catch {
-    words.textContent = "The site does not answer just now; the batch goes on meanwhile.";
-  }
-  setTimeout(look, LOOK);
-}
-
-setTimeout(look, LOOK);
+follow(() => words.dataset.url, {
+  show,
+  ended: () => location.reload(),
+  away: () => { words.textContent = "The site does not answer just now; the batch goes on meanwhile."; },
+  every: LOOK,
+  wait: LOOK,
+});

@@ -1,4 +1,6 @@
 // The bar of a running import: asks every second how far it is, and shows the page anew when it has ended.
+import { follow } from "./follow.js";
+
 const box = document.getElementById("import");
 const words = document.getElementById("import-words");
 const bar = document.getElementById("import-bar");
@@ -28,20 +30,9 @@ function show({ waiting, done, total, downloaded }) {
   bar.value = done;
 }
 
-async function look() {
-  try {
-    const answer = await fetch(box.dataset.progress, { headers: { Accept: "application/json" } });
-    if (!answer.ok) throw new Error(answer.statusText);
-    const state = await answer.json();
-    if (!state.active) {
-      location.reload();
-      return;
-    }
-    show(state);
-  } catch {
-    words.textContent = "The site does not answer just now; the import goes on meanwhile.";
-  }
-  setTimeout(look, 1000);
-}
-
-look();
+follow(() => box.dataset.progress, {
+  show,
+  ended: () => location.reload(),
+  away: () => { words.textContent = "The site does not answer just now; the import goes on meanwhile."; },
+  every: 1000,
+});

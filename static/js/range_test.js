@@ -1,5 +1,6 @@
 // The page of a range test: the loss over a learning rate that grows, until the sweep has ended.
 import { Chart, short } from "./chart.js";
+import { follow } from "./follow.js";
 
 const page = document.querySelector("[data-state]");
 const by = (id) => document.getElementById(id);
@@ -34,19 +35,9 @@ function show(state) {
   draw();
 }
 
-async function look() {
-  let active = true;
-  try {
-    const answer = await fetch(page.dataset.state, { headers: { Accept: "application/json" } });
-    if (!answer.ok) throw new Error(answer.statusText);
-    const state = await answer.json();
-    show(state);
-    active = state.active;
-  } catch {
-    by("words").textContent = "The site does not answer just now; the sweep goes on meanwhile.";
-  }
-  if (active) setTimeout(look, document.hidden ? 10000 : 1000);
-}
-
 scale.addEventListener("change", draw);
-look();
+follow(() => page.dataset.state, {
+  show,
+  away: () => { by("words").textContent = "The site does not answer just now; the sweep goes on meanwhile."; },
+  every: 1000,
+});

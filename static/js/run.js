@@ -1,5 +1,6 @@
 // The page of a run: asks for what is new every two seconds and shows it, until the run has ended.
 import { Chart, short, tools } from "./chart.js";
+import { follow } from "./follow.js";
 
 const page = document.querySelector("[data-state]");
 const by = (id) => document.getElementById(id);
@@ -116,19 +117,8 @@ function show(state) {
   drawUse(state.use ?? []);
 }
 
-async function look() {
-  let active = true;
-  try {
-    const after = Math.max(0, ...epochs.keys());
-    const answer = await fetch(`${page.dataset.state}?after=${after}`, { headers: { Accept: "application/json" } });
-    if (!answer.ok) throw new Error(answer.statusText);
-    const state = await answer.json();
-    show(state);
-    active = state.active;
-  } catch {
-    by("words").textContent = "The site does not answer just now; the training goes on meanwhile.";
-  }
-  if (active) setTimeout(look, document.hidden ? 10000 : 2000);
-}
-
-look();
+follow(() => `${page.dataset.state}?after=${Math.max(0, ...epochs.keys())}`, {
+  show,
+  away: () => { by("words").textContent = "The site does not answer just now; the training goes on meanwhile."; },
+  every: 2000,
+});
