@@ -75,6 +75,7 @@ DAMAGES: dict[str, tuple[Callable[[TrainingRun], object], str]] = {  # what was 
     "the version's row is broken": (lambda run: ModelVersion.objects.update(spec={}), "its version cannot be read"),
     "the photos are gone": (lambda run: shutil.rmtree(photos(run)), "the photos of its dataset are missing"),
     "one photo is gone": (lambda run: next(photos(run).rglob("*.png")).unlink(), ""),
+    "the dataset's labels are no list": (lambda run: Dataset.objects.update(labels=5), ""),
     "the dataset's report is broken": (lambda run: Dataset.objects.update(report={"labels": 3}, counts=[]), ""),
 }
 

@@ -108,3 +108,11 @@ def test_a_database_that_cannot_be_used_is_answered_with_a_sentence(monkeypatch)
     monkeypatch.setattr(prepare.Command, "migrate", full)
     with pytest.raises(CommandError, match=r"cannot be used \(database or disk is full\): check DATABASE_URL"):
         call_command("prepare")
+
+
+def test_a_data_folder_that_is_not_there_is_named(settings, tmp_path):
+    """Where SECRET_KEY is set nobody has made it: perhaps its disk is not mounted."""
+    settings.DATA_DIR = tmp_path / "not-mounted"
+    with pytest.raises(CommandError, match="not-mounted is not there: make it, mount it, or set DATA_DIR"):
+        call_command("prepare")
+    assert not settings.DATA_DIR.exists()

@@ -54,7 +54,7 @@ class DatasetAdmin(admin.ModelAdmin):
 
     @admin.display(description="labels")
     def label_count(self, dataset: Dataset) -> str:
-        return str(len(dataset.labels)) if dataset.labels else ""
+        return str(len(dataset.known_labels) or "")
 
     @admin.display(description="train + validation + test")
     def photo_count(self, dataset: Dataset) -> str:

@@ -88,7 +88,7 @@ def page(dataset: Dataset, request: HttpRequest) -> dict[str, Any]:
         "gone": gone,
         "earlier": "" if first is None else filters.address(before=first),
         "later": "" if last is None else filters.address(after=last),
-        "labels": dataset.labels,
+        "labels": dataset.known_labels,
         "parts": Photo.Part.values,
         "flags": FLAGS,
         "most_examples": MOST,

@@ -28,6 +28,8 @@ def runs(dataset: Dataset) -> list[TrainingRun]:
 
 def rows(run: TrainingRun) -> np.ndarray:
     """Raises Gone."""
+    if not run.dataset.known_labels:
+        raise Gone(f"Which labels {run.dataset} has cannot be read.")
     try:
         return answers.read(run.answers)
     except FileNotFoundError as error:

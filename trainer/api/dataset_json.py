@@ -147,7 +147,7 @@ def row(dataset: Dataset) -> dict[str, Any]:
         "status": dataset.status,
         "active": dataset.status in Dataset.ACTIVE,
         "progress": {"done": dataset.progress_done, "total": dataset.progress_total},
-        "label_count": len(labels_of(dataset)),
+        "label_count": len(dataset.known_labels),
         "photos": {part: counts.get(part, 0) for part in Photo.Part.values},
         "origin": {"kind": dataset.source_kind, "name": dataset.source_name},
         "parent": dataset.parent_id,
@@ -162,7 +162,7 @@ def row(dataset: Dataset) -> dict[str, Any]:
 def whole(dataset: Dataset) -> dict[str, Any]:
     options = dataset.options if isinstance(dataset.options, dict) else {}
     return row(dataset) | {
-        "labels": labels_of(dataset),
+        "labels": dataset.known_labels,
         "options": {name: options[name] for name in ("fractions", "seed", "rename") if name in options},
         "fingerprint": dataset.fingerprint,
         "place": dataset.place,
@@ -173,11 +173,6 @@ def whole(dataset: Dataset) -> dict[str, Any]:
         "report": reverse("dataset_report", args=[dataset.pk]),
         "photos_url": reverse("dataset_photos", args=[dataset.pk]),
     }
-
-
-def labels_of(dataset: Dataset) -> list[str]:
-    """None where the row is damaged."""
-    return dataset.labels if isinstance(dataset.labels, list) else []
 
 
 def photo_row(photo: Photo) -> dict[str, Any]:

@@ -136,6 +136,11 @@ class Dataset(Job):
         return self.status == self.Status.READY and not self.path.is_dir()
 
     @property
+    def known_labels(self) -> list[str]:
+        """Its labels; none where the row is damaged."""
+        return self.labels if isinstance(self.labels, list) else []
+
+    @property
     def used(self) -> bool:
         """Whether a run was started on it: then it stays, for the run's figures say nothing without it."""
         return self.runs.exists()
