@@ -16,9 +16,7 @@ class Command(BaseCommand):
     help = "Migrate the database, install the starter model if no model is active, make the first administrator."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if (
-            not settings.DATA_DIR.is_dir()
-        ):  # settings make it, but not where SECRET_KEY is set: perhaps it is to be mounted
+        if not settings.DATA_DIR.is_dir():  # which the settings make where SECRET_KEY is not set
             raise CommandError(f"The data folder {settings.DATA_DIR} is not there: make it, mount it, or set DATA_DIR.")
         try:
             self.migrate()
