@@ -143,7 +143,8 @@ def test_jobs_and_workers_are_read_when_somebody_asks(client: Client, db, folder
     held = TrainingRun.objects.claim_next(device="cpu")
     metric = {"learning_rate": 0.1, "images_per_second": 1.0}
     run.epochs.create(number=1, seconds=9.0, **metric)
-    run.epochs.create(number=2, seconds=7.0, **metric)
+    run.epochs.create(number=2, seconds=7.0, checkpoint_seconds=0.5, **metric)
+    TrainingRun.objects.filter(pk=run.pk).update(pauses=3)
     Worker.objects.beat()
     Worker.objects.create(name="dead 1", heartbeat_at=timezone.now() - timedelta(hours=1))
     found = scrape(client)
@@ -153,6 +154,8 @@ def test_jobs_and_workers_are_read_when_somebody_asks(client: Client, db, folder
     assert found['breedsite_jobs{kind="run",status="failed"}'] == 0
     assert found['breedsite_jobs{kind="dataset",status="ready"}'] == 1
     assert found[f'breedsite_run_epoch_seconds{{run="{run.pk}"}}'] == 7.0
+    assert found[f'breedsite_run_checkpoint_seconds{{run="{run.pk}"}}'] == 0.5
+    assert found[f'breedsite_run_checkpoint_failures{{run="{run.pk}"}}'] == 3
     assert found["breedsite_workers_alive"] == 1 and found["breedsite_database_up"] == 1
     assert 3590 < found['breedsite_worker_heartbeat_age_seconds{worker="dead 1"}'] < 3700
 

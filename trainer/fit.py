@@ -95,6 +95,7 @@ class Fit:
         self.trails: list[list[list[float]]] = []  # of the epochs of the history
         self.best: dict[str, Any] = {}  # epoch, loss, weights; empty until an epoch is finite
         self.filling_seconds = 0.0
+        self.saving_seconds = 0.0  # of the last checkpoint
         state = checkpoint.latest(*earlier, work)
         if state is not None:
             if state.get("frozen", "") != self.ground.digest:
@@ -155,7 +156,9 @@ class Fit:
             "frozen": self.ground.digest,
             "filling_seconds": self.filling_seconds,
         }
+        began = time.monotonic()
         checkpoint.save(self.work, state, epoch=self.training.epochs_done, step=self.training.sums.steps)
+        self.saving_seconds = time.monotonic() - began
 
     def best_net(self) -> tuple[nn.Module, dict[float, float]]:
         """The network of the best epoch, blended with the one it started from as validation likes it best, and the

@@ -239,7 +239,7 @@ def train(fit: Fit, job: Job, teller: Teller) -> None:
                     saved = time.monotonic()
             else:
                 crash.here("before_epoch_told")
-                teller.tell("epoch", **one.as_dict(), trail=fit.trails[-1])
+                teller.tell("epoch", **one.as_dict(), trail=fit.trails[-1], checkpoint_seconds=fit.saving_seconds)
                 crash.here("after_epoch_told")
                 saved = time.monotonic()  # by `progress` itself
             if not isinstance(one, Computing) and len(list(fit.work.glob("*.checkpoint"))) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from glob import iglob
 from pathlib import Path
 from typing import Any, ClassVar
@@ -82,6 +82,7 @@ class TrainingRun(Job):
     live = models.JSONField(default=dict, help_text="the step under way")
     use = models.JSONField(default=list, help_text="what it used of its machine (see trainer.models.using)")
     needs_bytes = models.PositiveBigIntegerField(default=0, help_text="free space without which it cannot go on")
+    pauses = models.PositiveIntegerField(default=0, editable=False, help_text="for want of space on a disk")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
 
     objects = TrainingRunQuerySet.as_manager()
@@ -213,7 +214,7 @@ class TrainingRun(Job):
         then = "Its best epoch becomes a version" if self.stop_requested else "It goes on by itself"
         sentence = f"The disk is full: it needs {needs} MB, {free} MB are free. {then} when there is room."
         waits = {"status": self.Status.PAUSED, "failure": sentence, "needs_bytes": needs_bytes}
-        return self._let_go(**waits, live={"place": str(place)})
+        return self._let_go(**waits, pauses=self.pauses + 1, live={"place": str(place)})
 
     @property
     def waits_at(self) -> Path:
@@ -232,9 +233,17 @@ class TrainingRun(Job):
 
     @classmethod
     def measured(cls) -> list[tuple[str, str, dict[str, float]]]:
-        """How long the last epoch took of those that are trained now."""
-        rows = EpochMetric.objects.filter(run__status__in=cls.HELD).order_by("number").values_list("run", "seconds")
-        return [("epoch_seconds", "How long the last epoch took.", {str(run): seconds for run, seconds in rows})]
+        """Of those that are trained now, how long the last epoch and its checkpoint took; how often a full disk made
+        one of these, or of those that wait, pause."""
+        rows = EpochMetric.objects.filter(run__status__in=cls.HELD).order_by("number")
+        epochs = rows.values_list("run", "seconds")
+        saved = rows.exclude(checkpoint_seconds=None).values_list("run", "checkpoint_seconds")
+        paused = cls.objects.filter(status__in=cls.ACTIVE).values_list("pk", "pauses")
+        return [
+            ("epoch_seconds", "How long the last epoch took.", named(epochs)),
+            ("checkpoint_seconds", "How long the checkpoint of the last epoch took to write.", named(saved)),
+            ("checkpoint_failures", "How often it paused, for the disk had no room.", named(paused)),
+        ]
 
     @classmethod
     def tidy(cls) -> None:
@@ -252,6 +261,11 @@ class TrainingRun(Job):
             if room(run.waits_at) >= run.needs_bytes:
                 paused = cls._rows().filter(pk=run.pk, status=cls.Status.PAUSED)
                 paused.update(status=cls.Status.QUEUED, failure="", due_at=timezone.now())
+
+
+def named(rows: Iterable[tuple[int, float]]) -> dict[str, float]:
+    """(run, number) -> the number by the run's id; of several the last."""
+    return {str(run): number for run, number in rows}
 
 
 def room(place: Path) -> int:
@@ -274,6 +288,7 @@ class EpochMetric(models.Model):
     skipped_steps = models.PositiveIntegerField(default=0)
     seconds = models.FloatField()
     images_per_second = models.FloatField()
+    checkpoint_seconds = models.FloatField(null=True, help_text="to write it; unknown where it was told a second time")
     trail = models.JSONField(default=list, help_text="[step, learning rate, loss] of some of its steps")
 
     class Meta:
