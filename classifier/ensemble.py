@@ -43,7 +43,8 @@ class Member:
 
     def probabilities(self, squares: np.ndarray) -> np.ndarray:
         """uint8 (B, H, W, 3) -> (B, K) in the order of the ensemble's labels"""
-        logits = self.engine(preprocess.normalize(squares, self.spec.preprocessing))  # (B, K)
+        images = squares if self.engine.normalizes else preprocess.normalize(squares, self.spec.preprocessing)
+        logits = self.engine(images)  # (B, K)
         return self.spec.calibration.probabilities(logits)[:, self.order]
 
 

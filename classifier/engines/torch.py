@@ -34,6 +34,7 @@ class TorchEngine:
     """The network of one artifact on one device; calls come from one thread."""
 
     outputs: tuple[str, ...] = ("logits",)
+    normalizes = True
 
     def __init__(self, folder: Path, spec: Spec, *, device: str) -> None:
         """The folder's weights were verified before. A network that does not fit into the device's memory is on the
