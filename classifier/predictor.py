@@ -22,7 +22,7 @@ from classifier.spec import Spec
 
 HERE = "cpu"  # the processor, by ONNX Runtime in this process
 AT_A_DEVICE = 4  # threads for each core where passes are made elsewhere: some decode while the others wait for theirs
-SWAP_SECONDS = 3.0  # how long a swap waits for the engine process to hold the new version
+SWAP_SECONDS = 2.0  # how long a swap waits for the engine process to hold the new version
 
 
 class Busy(Exception):

@@ -19,7 +19,7 @@ import torch
 
 from classifier import artifact, preprocess
 from classifier.artifact import DeviceLost
-from classifier.engines import wire
+from classifier.engines import resident, wire
 from classifier.engines.gather import Gather
 from classifier.engines.held import Versions
 from classifier.engines.onnx import OnnxEngine
@@ -227,6 +227,10 @@ LOST = (
     "from classifier.engines.torch import TorchEngine; from classifier.artifact import DeviceLost; "
     "TorchEngine._forward = lambda *_: (_ for _ in ()).throw(DeviceLost('cuda:0: device-side assert triggered'))"
 )
+STUCK_LOAD = (
+    "import time; from classifier.engines import resident; resident.LOAD_SECONDS = 0.5; "
+    "resident.verified = lambda *_, **__: time.sleep(60)"
+)
 STUCK = (
     "import time; from classifier.engines import resident, torch; resident.STUCK_SECONDS = 0.5; "
     "whole = torch.TorchEngine._forward; "
@@ -250,6 +254,29 @@ def test_a_pass_that_never_ends_does_so_too_and_its_caller_is_free(tmp_path):
         client = held_by(process.address)
         assert client.ask(identity(STARTER).digest, PIXELS, labels=120) is None
         assert process.process.wait(30) == 75
+
+
+def test_a_load_that_never_ends_does_so_too(tmp_path):
+    with EngineProcess(tmp_path, before=STUCK_LOAD) as process:
+        process.wait_for("listens")
+        client = Remote(process.address)
+        client.want(identity(STARTER).digest, STARTER)
+        client.tend()
+        assert process.process.wait(30) == 75
+        assert "is not loaded within" in process.log.read_text()
+
+
+def test_on_a_gpu_passes_of_several_sizes_are_made_before_anybody_waits_for_one(monkeypatch):
+    given, spec = [], artifact.read(STARTER)
+
+    def engine(pictures: np.ndarray) -> None:
+        given.append((pictures.shape, pictures.dtype))
+
+    monkeypatch.setattr(resident, "verified", lambda *_, **__: (spec, engine))
+    assert resident.loaded(STARTER, "", device="cuda:0") == (spec, engine)
+    assert given == [((size, 192, 192, 3), np.uint8) for size in (1, 2, 4, 8, 16, 32, 64)]
+    resident.loaded(STARTER, "", device="cpu:0")
+    assert len(given) == 7
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 7, reason="this machine has the device that is missing here")

@@ -67,9 +67,15 @@ class Versions:
         self.lost = lost
         self._held: dict[str, Held] = {}  # by digest, the one that was wanted last at the end
         self._failed: dict[str, Failure] = {}
-        self._loading: set[str] = set()
+        self._loading: dict[str, float] = {}  # digest -> since when, monotonic seconds
         self._state = threading.Lock()
         self._one_at_a_time = threading.Lock()
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the load takes that has begun first of those under way."""
+        with self._state:
+            return time.monotonic() - min(self._loading.values()) if self._loading else 0.0
 
     def get(self, digest: str) -> Held | None:
         return self._held.get(digest)
@@ -86,7 +92,7 @@ class Versions:
                 self._held[digest] = held
                 return held
             if digest not in self._loading and not self.failure(digest):
-                self._loading.add(digest)
+                self._loading[digest] = time.monotonic()
                 threading.Thread(target=self._load, args=(digest, folder), name="load", daemon=True).start()
         return None
 
@@ -118,13 +124,13 @@ class Versions:
             sentence = ""
             log.info("%s is held on %s.", spec.name, held.device)
         except DeviceLost as error:
+            sentence = str(error)
             self.lost(error)
-            raise
         except (ArtifactError, OSError, MemoryError) as error:
             sentence = str(error) or "there is not enough memory to load it"
             log.error("A version cannot be held: %s", sentence)
         finally:
             with self._state:
-                self._loading.discard(digest)
+                del self._loading[digest]
                 if sentence and not self.failure(digest):
                     self._failed[digest] = Failure(sentence, time.monotonic())

@@ -22,14 +22,17 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from classifier import logs
-from classifier.artifact import DeviceLost
+from classifier.artifact import DeviceLost, Engine
 from classifier.engines import wire
 from classifier.engines.gather import Gather
 from classifier.engines.held import Versions
 from classifier.engines.onnx import EngineError
 from classifier.engines.wire import Kind, NotOurs, Outcome, Reply, Request
 from classifier.ensemble import verified
+from classifier.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ MOST_TOGETHER = 64  # pictures in a pass
 CONNECTIONS = 512
 BODY_SECONDS = 10.0  # for the rest of a request that has begun
 STUCK_SECONDS = 60.0  # a pass takes milliseconds: after so long the device is as good as lost
+LOAD_SECONDS = 600.0  # a load takes seconds, or minutes from a slow disk
+WARM = (1, 2, 4, 8, 16, 32, 64)  # pictures in the first passes, which take long: kernels are loaded when they are used
 # The thread that makes passes wants the interpreter often and shortly, beside those that read and write.
 SWITCH_SECONDS = 0.0005
 
@@ -117,8 +122,24 @@ def leave(error: DeviceLost | str) -> None:
     os._exit(DEVICE_LOST)
 
 
-def watch(gather: Gather) -> None:
-    """Leave where passes are no longer made."""
+def loaded(folder: Path, digest: str, *, device: str) -> tuple[Spec, Engine]:
+    """A verified version, ready on its device. Raises ArtifactError, DeviceLost."""
+    spec, engine = verified(folder, digest, threads=1, device=device)
+    if not device.startswith("cpu"):
+        warm(engine, spec.preprocessing.crop)
+    return spec, engine
+
+
+def warm(engine: Engine, side: int) -> None:
+    """Make passes before anybody waits for one."""
+    for size in WARM:
+        engine(np.zeros((size, side, side, 3), np.uint8))
+
+
+def watch(gather: Gather, versions: Versions) -> None:
+    """Leave where passes are no longer made, or a load does not end."""
+    if versions.busy_seconds > LOAD_SECONDS:
+        leave(f"A version is not loaded within {LOAD_SECONDS:.0f} s")
     if gather.busy_seconds > STUCK_SECONDS:
         leave(f"A pass has not ended within {STUCK_SECONDS:.0f} s")
     if not gather.alive:
@@ -162,13 +183,13 @@ def main() -> None:
         log.warning("There is no device %s: ONNX Runtime on the processor answers in its place.", device)
         sys.exit(NO_DEVICE)
     sys.setswitchinterval(SWITCH_SECONDS)
-    versions = Versions(partial(verified, threads=1, device=device), device=device, lost=leave)
+    versions = Versions(partial(loaded, device=device), device=device, lost=leave)
     gather = Gather(MOST_TOGETHER)
     gather.start()
     server = Server(listen(options.socket), versions, gather)
     log.info("The engine on %s listens.", device)
     try:
-        server.run(partial(watch, gather))
+        server.run(partial(watch, gather, versions))
     finally:
         os.close(lock)
 
