@@ -49,7 +49,7 @@ class PredictionSerializer(serializers.Serializer[Prediction]):
         min_value=0, help_text="Time in the server's decoder and network, waiting included."
     )
     device = serializers.CharField(
-        help_text="What computed it: `cpu`, or a GPU such as `cuda:0`, whose answers differ in the third digit."
+        help_text="What computed it: `cpu`, or a GPU such as `cuda:0`, where the third digit may be another."
     )
     warning = serializers.CharField(
         required=False, help_text="Only where something about the picture was left out, such as further frames."

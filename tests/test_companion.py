@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from breedsite.companion import IN_VAIN
+from classifier.engines.resident import NO_DEVICE
 from tests.engines import until
 from tests.processes import gone, running
 
@@ -65,6 +67,7 @@ def test_one_that_ends_at_once_is_tried_again_for_ever_ever_more_rarely(tmp_path
 
 
 def test_one_that_has_no_device_is_left_alone(tmp_path):
+    assert IN_VAIN == NO_DEVICE == 69
     with Parent(tmp_path, "raise SystemExit(69)") as parent:
         until(parent.started)
         assert gone(parent.started())
