@@ -109,6 +109,8 @@ class Remote:
             self._away(f"no answer within {self.ask_seconds:g} s")
         except NotOurs as error:
             self._away(str(error))
+        except (FileNotFoundError, ConnectionRefusedError):
+            self._away("nobody listens there")
         except OSError as error:
             self._away(error.strerror or str(error))
         return None

@@ -34,7 +34,7 @@ from classifier.engines.wire import Kind, NotOurs, Outcome, Reply, Request
 from classifier.ensemble import verified
 from classifier.spec import Spec
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("classifier.engines.resident")  # its own name is __main__
 
 DEVICE_LOST = 75
 NO_DEVICE = 69
