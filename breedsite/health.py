@@ -27,7 +27,8 @@ FRESH_SECONDS = 1.0  # /readyz is not throttled: however often it is asked, it l
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when the database answers, its tables are up to date and the active version gives its golden answer.
 
-    The worker, the cache and the broker are told, but do not decide: predictions need none of them.
+    The worker, the cache, the broker and what device answers are told, but do not decide: predictions need none of
+    them.
     """
     states = look()
     ready = all(states[name] == "ok" for name in ("database", "migrations", "model"))
@@ -72,6 +73,7 @@ def states() -> dict[str, str]:
         "migrations": migrations() if reached == "ok" else "unknown",
         "worker": worker() if reached == "ok" else "unknown",
         "model": model(),
+        "device": predictor().device,  # a GPU that is away is no reason to send nobody here
         "cache": cache_state(),
         "broker": broker(),
     }

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from breedsite.companion import Companion
 from breedsite.tally import tally
 from breedsite.tether import die_with
 
@@ -54,6 +55,7 @@ class Processes:
 
     A child calls `ready` once, when it serves; `announce` is called here after the first time. `doors` are the sockets
     that the children inherit: here they are closed when the end begins, or they would let callers in until it is over.
+    `companion` is kept alive beside them, and goes after them.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Processes:
         announce: Callable[[], None],
         *,
         doors: Sequence[socket.socket],
+        companion: Companion | None = None,
     ) -> None:
         self.count = count
+        self.companion = companion
         self.serve = serve
         self.announce = announce
         self.doors = doors
@@ -90,7 +94,10 @@ class Processes:
             for place in [place for place, moment in due.items() if moment <= time.monotonic()]:
                 del due[place]
                 self._start(place)
-            readable, _, _ = select.select(waiting, [], [], PAUSE_SECONDS / 2 if due else None)
+            if self.companion:
+                self.companion.start_if_due()
+            starts = due or (self.companion and self.companion.due is not None)
+            readable, _, _ = select.select(waiting, [], [], PAUSE_SECONDS / 2 if starts else None)
             if wakes in readable:
                 os.read(wakes, 4096)
             if self.hears in readable:
@@ -143,10 +150,13 @@ class Processes:
     def _bury(self) -> dict[int, float]:
         """The place of each child that has ended, and how long it lived, in seconds."""
         lived = {}
-        while self.started:
+        while self.started or (self.companion and self.companion.pid):
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
+            if self.companion and pid == self.companion.pid:
+                self.companion.ended(os.waitstatus_to_exitcode(status), last=self.stopping)
+                continue
             place, start = self.started.pop(pid)
             lived[place] = time.monotonic() - start
             self.neighbours.counts[place] = ABSENT
@@ -167,6 +177,11 @@ class Processes:
         while self.started:
             self._bury()
             time.sleep(0.02)
+        if self.companion:
+            self.companion.kill()
+            while self.companion.pid:
+                self._bury()
+                time.sleep(0.02)
 
     def _signal(self, number: int) -> None:
         for pid in self.started:

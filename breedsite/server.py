@@ -1,10 +1,11 @@
 """The web server: `python -m breedsite.server` listens on HOST and PORT, says so in one line, and serves until SIGTERM.
 
 WEB_PROCESSES processes share the address, each with a network and a line of its own (`breedsite.prefork`); with one,
-this process serves itself.
+this process serves itself. Where PREDICT_DEVICE gives them a device, the process that owns it is started beside them.
 """
 
 import gc
+import logging
 import os
 import resource
 import signal
@@ -16,10 +17,14 @@ from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
 
+from breedsite.companion import Companion
 from breedsite.launcher import as_object
 from breedsite.listener import CONNECTIONS, Server, addresses, bound
 from breedsite.prefork import Neighbours, Processes
 from breedsite.tether import LIBC
+from classifier.devices import has_driver
+
+log = logging.getLogger(__name__)
 
 SPARE_THREADS = 8  # beyond the places for predictions: pages, the admin, refusals
 LARGE_BLOCK_BYTES = 4 * 1024**2
@@ -88,6 +93,23 @@ def serve(sockets: Sequence[socket.socket], ready: Callable[[], object], neighbo
     classifier.stop()
 
 
+def engine() -> Companion | None:
+    """The process that owns the GPU which the settings give to web requests, if they do."""
+    from django.conf import settings
+
+    if settings.ENGINE_SOCKET is None:
+        return None
+    if settings.PREDICT_DEVICE.startswith("cuda") and not has_driver():
+        log.warning(
+            "PREDICT_DEVICE is %s, but this machine has no driver of a GPU: ONNX Runtime on the processor answers.",
+            settings.PREDICT_DEVICE,
+        )
+        return None
+    words = ["--socket", settings.ENGINE_SOCKET, "--device", settings.PREDICT_DEVICE, "--log", settings.LOG_FORMAT]
+    command = [sys.executable, "-m", "classifier.engines.resident", *words]
+    return Companion("engine process", [str(word) for word in command])
+
+
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "breedsite.settings")
     from django.conf import settings
@@ -109,10 +131,11 @@ def main() -> None:
             said = f"listening on http://{f'[{name}]' if ':' in name else name}:{number}"
             print(as_object(said, "web") if settings.LOG_FORMAT == "json" else said, flush=True)
 
-    if processes <= 1:
+    beside = engine()
+    if processes <= 1 and beside is None:
         serve(sockets, announce)
     else:
-        sys.exit(Processes(processes, partial(serve, sockets), announce, doors=sockets).run())
+        sys.exit(Processes(max(1, processes), partial(serve, sockets), announce, doors=sockets, companion=beside).run())
 
 
 if __name__ == "__main__":

@@ -224,6 +224,13 @@ PREDICT_THREADS = env.int("PREDICT_THREADS", default=CORES)  # of a lonely reque
 # Requests that may wait in each web process; beyond those the answer is 503.
 PREDICT_QUEUE = env.int("PREDICT_QUEUE", default=-(-16 * CORES // max(WEB_PROCESSES, 1)))
 PREDICT_WAIT_SECONDS = env.float("PREDICT_WAIT_SECONDS", default=2.0)  # in the queue, at most
+# Where passes for web requests are made: cpu is ONNX Runtime in each web process, anything else is one engine process
+# with torch beside them, and cpu:0 is torch's name of the processor, to try that without a GPU.
+PREDICT_DEVICE = env.matching(
+    "PREDICT_DEVICE", default="cpu", pattern=r"cpu(:0)?|cuda(:\d{1,3})?", hint="cpu, cuda or one such as cuda:0"
+)
+# With the machine's name in it: DATA_DIR may be a folder that several mount, and each has an engine process of its own.
+ENGINE_SOCKET = socket_path(f"engine-{os.uname().nodename}.sock") if PREDICT_DEVICE != "cpu" else None
 VERSION_POLL_SECONDS = env.float("VERSION_POLL_SECONDS", default=1.0)  # how often the active version is looked up
 
 # --- jobs ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from django.db import Error, close_old_connections, connection
 
 from breedsite.tally import tally
 from classifier import examples
+from classifier.engines.remote import Remote
 from classifier.guard import Limits
 from classifier.predictor import Identity, Predictor
 from classifier.turns import Turns
@@ -104,6 +105,7 @@ def make_predictor() -> Predictor:
         tell=tally.set,
         # In all web processes together: with every core on a large picture, each other photo would wait for it.
         large_turn=Turns(settings.DATA_DIR, "large", max(1, settings.CORES // 2)),
+        remote=Remote(settings.ENGINE_SOCKET) if settings.ENGINE_SOCKET else None,
     )
 
 

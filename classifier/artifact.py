@@ -41,6 +41,7 @@ class DeviceLost(RuntimeError):
 
 class Engine(Protocol):
     outputs: tuple[str, ...]
+    normalizes: bool  # takes pictures as they are, too: uint8 (B, H, W, 3)
 
     def __call__(self, images: np.ndarray) -> np.ndarray: ...
 

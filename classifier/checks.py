@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import Error as DatabaseError
 
+from classifier.devices import has_driver
+
 LEAST = {  # setting -> the least value that makes sense
     "MAX_IMAGE_BYTES": 1,
     "WEB_PROCESSES": 1,
@@ -40,6 +42,20 @@ def threads_fit_the_cores(app_configs: Sequence[AppConfig] | None, **kwargs: Any
             f"PREDICT_THREADS is {settings.PREDICT_THREADS}, but this process may use {settings.CORES} cores.",
             hint="More threads than cores make every answer slower. Leave PREDICT_THREADS unset to use all cores.",
             id="classifier.W001",
+        )
+    ]
+
+
+@register
+def the_gpu_of_web_requests_is_here(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not settings.PREDICT_DEVICE.startswith("cuda") or has_driver():
+        return []
+    return [
+        Warning(
+            f"PREDICT_DEVICE is {settings.PREDICT_DEVICE}, but this machine has no driver of a GPU: the processor "
+            "answers in its place.",
+            hint="Install NVIDIA's driver, or leave PREDICT_DEVICE unset.",
+            id="classifier.W003",
         )
     ]
 

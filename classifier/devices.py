@@ -29,10 +29,15 @@ def places(setting: str) -> tuple[str, ...]:
     return ("cpu",)
 
 
+def has_driver() -> bool:
+    """Whether there may be a GPU, as far as can be seen in a moment."""
+    return any(driver.exists() for driver in DRIVERS)
+
+
 @functools.cache
 def cuda_devices() -> int:
     """How many CUDA devices torch can use. It is asked in a process of its own, once, and only where a driver is."""
-    if not any(driver.exists() for driver in DRIVERS):
+    if not has_driver():
         return 0
     try:
         done = subprocess.run(

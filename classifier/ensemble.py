@@ -43,7 +43,8 @@ class Member:
 
     def probabilities(self, squares: np.ndarray) -> np.ndarray:
         """uint8 (B, H, W, 3) -> (B, K) in the order of the ensemble's labels"""
-        logits = self.engine(preprocess.normalize(squares, self.spec.preprocessing))  # (B, K)
+        images = squares if self.engine.normalizes else preprocess.normalize(squares, self.spec.preprocessing)
+        logits = self.engine(images)  # (B, K)
         return self.spec.calibration.probabilities(logits)[:, self.order]
 
 
@@ -135,7 +136,8 @@ def on_device(folder: Path, device: str) -> tuple[Spec, Engine]:
         return engines[0]
 
     spec = artifact.verify(folder, keep)  # in float32, before it goes over to what is quicker
-    engines[0].hasten(np.stack([artifact.golden_input(one.seed, spec.preprocessing) for one in spec.golden]), spec)
+    if engines[0].device.type != "cpu":  # most processors are slower in bfloat16
+        engines[0].hasten(np.stack([artifact.golden_input(one.seed, spec.preprocessing) for one in spec.golden]), spec)
     return spec, engines[0]
 
 

@@ -1,6 +1,7 @@
 """The resident model: loaded once, swapped without a gap, asked by many threads in the order in which they came."""
 
 import secrets
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,10 +14,15 @@ import numpy as np
 from classifier import artifact, guard, preprocess
 from classifier.artifact import ArtifactError, Engine
 from classifier.engines.onnx import OnnxEngine
+from classifier.engines.remote import Remote
 from classifier.guard import Limits
 from classifier.line import Line, LineFull
 from classifier.preprocess import Preprocessing
 from classifier.spec import Spec
+
+HERE = "cpu"  # the processor, by ONNX Runtime in this process
+AT_A_DEVICE = 4  # threads for each core where passes are made elsewhere: some decode while the others wait for theirs
+SWAP_SECONDS = 2.0  # how long a swap waits for the engine process to hold the new version
 
 
 class Busy(Exception):
@@ -56,6 +62,7 @@ class Prediction:
     sure: bool  # the first probability reaches the threshold of the version
     warning: str | None  # what the asker should know of the picture
     elapsed_seconds: float
+    device: str = HERE  # that made the forward pass: this, or torch's name of another
     thumbnail: bytes | None = None  # a small JPEG of the photo, where one was asked for
 
     @property
@@ -77,6 +84,7 @@ class Found:
     """What was found in one photo."""
 
     probabilities: np.ndarray  # (K,)
+    device: str
     animated: bool  # there is more than the one picture that was looked at
     thumbnail: bytes | None
 
@@ -103,6 +111,9 @@ class Predictor:
     which take seconds, go one after the other through a line of their own, and leave half of the cores to others by
     `large_turn`. `processes` like this one share the cores.
     `tell` hears how many wait: `waiting` in the first line, `waiting_large` in the other.
+
+    Where there is a `remote`, an engine process that owns another device, it makes the passes; and this process does
+    whenever that cannot, so that no request depends on it.
     """
 
     def __init__(
@@ -115,16 +126,21 @@ class Predictor:
         limits: Limits = Limits(),
         tell: Callable[[str, int], None] = lambda line, waiting: None,
         large_turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+        remote: Remote | None = None,
     ) -> None:
         self.threads = threads
         self.large_turn = large_turn  # that other processes wait for, too
         self.limits = limits
         # Or that of a Sandbox, which decodes in a process of its own.
-        self.preprocess: Callable[[bytes, Preprocessing], np.ndarray] = partial(preprocess.preprocess, limits=limits)
+        self.square: Callable[[bytes, Preprocessing], np.ndarray] = partial(preprocess.pixels, limits=limits)
         self.max_wait_seconds = max_wait_seconds
+        self.remote = remote
         # One more than cores, where there are several: while one waits for the interpreter the others compute. Without
         # it, of two cores a quarter stood idle under 16 callers.
-        self._line = Line(-(-threads // processes) + 1 if threads > 1 else 1, places, partial(tell, "waiting"))
+        workers = -(-threads // processes) + 1 if threads > 1 else 1
+        self._line = Line(workers * (AT_A_DEVICE if remote else 1), places, partial(tell, "waiting"))
+        # Those many would take turns on the cores, each slower for it, where all of them made their passes here.
+        self._here: AbstractContextManager[object] = threading.BoundedSemaphore(workers) if remote else nullcontext()
         self._large = Line(1, places, partial(tell, "waiting_large"))
         self._resident: Resident | None = None
 
@@ -136,6 +152,16 @@ class Predictor:
     def room(self) -> int:
         """How many callers it takes at a time: those at work, and those who wait for them."""
         return self._line.room
+
+    @property
+    def device(self) -> str:
+        """What makes the passes now."""
+        return (self.remote and self.remote.device) or HERE
+
+    def tend(self) -> None:
+        """To be called every second or so: see whether the engine process is there."""
+        if self.remote and self._resident:
+            self.remote.tend()
 
     def load(self, identity: Identity, folder: Path) -> None:
         """Loads aside, verifies, warms up, then swaps; requests under way end on the model they began with.
@@ -155,6 +181,9 @@ class Predictor:
         if self.threads > 1:
             wide = OnnxEngine(folder / "model.onnx", threads=self.threads)
             artifact.verify_golden(wide, spec)
+        if self.remote:
+            self.remote.want(identity.digest, folder)
+            self.remote.tend(longest_seconds=SWAP_SECONDS)
         self._resident = Resident(identity, spec, engine=wide, narrow=narrow)
 
     def predict(self, data: bytes, *, thumbnail_side: int | None = None) -> Prediction:
@@ -182,6 +211,7 @@ class Predictor:
             sure=bool(found.probabilities.max() >= resident.spec.calibration.unsure_below),
             warning="This picture is animated: only its first frame was looked at." if found.animated else None,
             elapsed_seconds=perf_counter() - began,
+            device=found.device,
             thumbnail=found.thumbnail,
         )
 
@@ -191,13 +221,25 @@ class Predictor:
         if header.pixels > preprocess.LARGE_PIXELS and not large:
             return None
         with self.large_turn() if large else nullcontext():
-            image = self.preprocess(data, resident.spec.preprocessing)  # (3, H, W)
+            pixels = self.square(data, resident.spec.preprocessing)  # (H, W, 3)
             small = preprocess.thumbnail(data, thumbnail_side, self.limits) if thumbnail_side else None
-        alone = self._line.inside + self._large.inside == 1
-        engine = resident.engine if alone else resident.narrow
-        probabilities = resident.spec.calibration.probabilities(engine(image[None])[0])
-        return Found(probabilities, header.animated, small)
+        logits, device = self._passed(resident, pixels)
+        return Found(resident.spec.calibration.probabilities(logits), device, header.animated, small)
+
+    def _passed(self, resident: Resident, pixels: np.ndarray) -> tuple[np.ndarray, str]:
+        """uint8 (H, W, 3) -> logits (K,), and the device that they come from"""
+        if self.remote:
+            digest, labels = resident.identity.digest, len(resident.spec.labels)
+            if answer := self.remote.ask(digest, pixels[None], labels=labels):
+                return answer.logits[0], answer.device
+        image = preprocess.normalize(pixels, resident.spec.preprocessing)  # (3, H, W)
+        with self._here:
+            alone = self._line.inside + self._large.inside == 1
+            engine = resident.engine if alone else resident.narrow
+            return engine(image[None])[0], HERE
 
     def close(self) -> None:
         """Forgets the model; what is under way ends."""
         self._resident = None
+        if self.remote:
+            self.remote.close()

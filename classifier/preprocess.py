@@ -154,9 +154,7 @@ def square(picture: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
 
 def normalize(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """uint8 (H, W, 3) or (B, H, W, 3) -> contiguous float32 (3, H, W) or (B, 3, H, W)."""
-    std = np.array(preprocessing.std, np.float32)
-    scale = (1 / (255 * std)).reshape(3, 1, 1)
-    shift = (-np.array(preprocessing.mean, np.float32) / std).reshape(3, 1, 1)
+    scale, shift = (value.reshape(3, 1, 1) for value in affine(preprocessing))
     planes = np.moveaxis(pixels, -1, -3)
     result = np.empty(planes.shape, np.float32)
     np.multiply(planes, scale, out=result)
@@ -164,9 +162,20 @@ def normalize(pixels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     return result
 
 
+def affine(preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray]:
+    """scale and shift, float32 (3,) each: a colour of 0..255 times the one plus the other is what a network sees."""
+    std = np.array(preprocessing.std, np.float32)
+    return 1 / (255 * std), -np.array(preprocessing.mean, np.float32) / std
+
+
 def preprocess(data: bytes, preprocessing: Preprocessing, limits: Limits = Limits()) -> np.ndarray:
     """The bytes of a photo -> float32 (3, H, W); raise Refused for a file that is no photo."""
-    return normalize(square(decode(data, limits, shorter_side=preprocessing.resize), preprocessing), preprocessing)
+    return normalize(pixels(data, preprocessing, limits), preprocessing)
+
+
+def pixels(data: bytes, preprocessing: Preprocessing, limits: Limits = Limits()) -> np.ndarray:
+    """The same before it is normalized: uint8 (H, W, 3)."""
+    return square(decode(data, limits, shorter_side=preprocessing.resize), preprocessing)
 
 
 def thumbnail(data: bytes, side: int, limits: Limits = Limits()) -> bytes:

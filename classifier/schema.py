@@ -57,6 +57,7 @@ ANSWER = OpenApiExample(
         "message": "This looks like a Border Collie.",
         "version": A_VERSION,
         "elapsed_ms": 8.4,
+        "device": "cpu",
     },
 )
 

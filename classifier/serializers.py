@@ -48,6 +48,9 @@ class PredictionSerializer(serializers.Serializer[Prediction]):
     elapsed_ms = serializers.FloatField(
         min_value=0, help_text="Time in the server's decoder and network, waiting included."
     )
+    device = serializers.CharField(
+        help_text="What computed it: `cpu`, or a GPU such as `cuda:0`, where the third digit may be another."
+    )
     warning = serializers.CharField(
         required=False, help_text="Only where something about the picture was left out, such as further frames."
     )
@@ -63,6 +66,7 @@ class PredictionSerializer(serializers.Serializer[Prediction]):
             "message": verdict(answer.label, sure=answer.sure),
             "version": VersionSerializer().to_representation(answer.identity),
             "elapsed_ms": round(answer.elapsed_seconds * 1000, 3),
+            "device": answer.device,
         }
         if answer.warning:
             data["warning"] = answer.warning

@@ -106,6 +106,7 @@ class Watcher:
         elif current is None or current.identity != target.identity:
             self.swap(target)
         current = self.predictor.current
+        self.predictor.tend()
         self.seen(None if current is None else current.identity)
 
     def swap(self, target: Target) -> None:

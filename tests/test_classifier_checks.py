@@ -5,6 +5,8 @@ import shutil
 import pytest
 from django.core.checks import run_checks
 
+from classifier import devices
+
 
 def said() -> list[tuple[str, str]]:
     return [(check.id, check.msg) for check in run_checks(databases=["default"]) if check.id.startswith("classifier.")]
@@ -31,6 +33,17 @@ def test_more_threads_than_cores_is_a_warning(db, settings):
     settings.PREDICT_THREADS = settings.CORES + 1
     ((number, message),) = said()
     assert number == "classifier.W001" and f"may use {settings.CORES} cores" in message
+
+
+@pytest.mark.parametrize(
+    ("device", "driver", "warned"), [("cuda", False, True), ("cuda:1", True, False), ("cpu", False, False)]
+)
+def test_a_gpu_for_web_requests_without_a_driver_is_a_warning(
+    db, settings, monkeypatch, tmp_path, device, driver, warned
+):
+    monkeypatch.setattr(devices, "DRIVERS", (tmp_path,) if driver else (tmp_path / "driver",))
+    settings.PREDICT_DEVICE = device
+    assert [number for number, _ in said()] == ["classifier.W003"] * warned
 
 
 def test_an_active_version_that_is_not_on_disk_is_a_warning(active_version):

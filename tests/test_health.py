@@ -50,6 +50,7 @@ def test_only_the_database_decides(client: Client, active_version, monkeypatch, 
         "migrations": "unknown" if database else "ok",
         "worker": "unknown" if database else "none alive",
         "model": "ok",
+        "device": "cpu",
         "cache": "unreachable" if cache else "ok",
         "broker": "unreachable" if broker else "ok",
     }

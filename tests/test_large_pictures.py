@@ -19,14 +19,14 @@ pytestmark = pytest.mark.alone
 def large_from_5000(monkeypatch) -> threading.Event:
     """Pictures of more than 5,000 pixels are large, and none of them is decoded before the event."""
     monkeypatch.setattr(preprocess, "LARGE_PIXELS", 5_000)
-    go, read = threading.Event(), preprocess.preprocess
+    go, read = threading.Event(), preprocess.pixels
 
     def slow(data, preprocessing, limits):
         with Image.open(io.BytesIO(data)) as image:
             assert image.width * image.height <= 5_000 or go.wait(30)
         return read(data, preprocessing, limits)
 
-    monkeypatch.setattr(preprocess, "preprocess", slow)
+    monkeypatch.setattr(preprocess, "pixels", slow)
     return go
 
 

@@ -46,6 +46,7 @@ def test_the_answer_is_what_the_contract_says(wire: Wire, picture: bytes, active
     assert [entry["probability"] for entry in body["top"]] == sorted(row, reverse=True)
     assert body["version"] == {"name": "tiny", "number": 1, "digest": active_version.digest}
     assert body["elapsed_ms"] > 0
+    assert body["device"] == "cpu"
     assert body["sure"] is (max(row) >= active_version.spec["calibration"]["unsure_below"])
     assert body["message"].endswith(".") and "warning" not in body
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from classifier import artifact, preprocess
 from classifier.artifact import ArtifactError
+from classifier.engines.remote import Remote
 from classifier.guard import Refused
 from classifier.predictor import Busy, Identity, NoActiveVersion, Predictor
 from tests.artifacts import make_artifact, make_spec
@@ -174,6 +175,32 @@ def test_one_alone_uses_all_cores_and_a_crowd_one_each(predictor, picture):
     for thread in in_threads(2, lambda: predictor.predict(picture)):
         thread.join()
     assert sorted(calls[1:]) in (["narrow", "narrow"], ["narrow", "wide"])  # the first to come may have been alone
+
+
+def test_where_an_engine_process_makes_the_passes_more_photos_are_decoded_at_a_time(artifact_folder, picture, tmp_path):
+    """And while it is away, no more passes are made here than usual."""
+    usual = make_predictor()._line.workers
+    predictor = make_predictor(remote=Remote(tmp_path / "nobody.sock"))
+    predictor.load(identity(artifact_folder), artifact_folder)
+    assert predictor._line.workers == 4 * usual and predictor.device == "cpu"
+    slow, outcomes, decoded = slow_down(predictor), [], threading.Semaphore(0)
+    whole = predictor.square
+
+    def square(data, preprocessing):
+        decoded.release()
+        return whole(data, preprocessing)
+
+    predictor.square = square
+    running = in_threads(4 * usual, lambda: outcomes.append(predictor.predict(picture).device))
+    for _ in range(4 * usual):
+        assert decoded.acquire(timeout=30)
+    for _ in range(usual):
+        assert slow.started.acquire(timeout=30)
+    assert not slow.started.acquire(timeout=0.1)
+    slow.go.set()
+    for thread in running:
+        thread.join()
+    assert outcomes == ["cpu"] * 4 * usual and slow.most == usual
 
 
 def test_both_sessions_give_the_same_logits(predictor, picture):

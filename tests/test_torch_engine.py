@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from classifier import artifact
+from classifier import artifact, preprocess
 from classifier.artifact import DeviceLost, golden_input
 from classifier.engines.onnx import EngineError, OnnxEngine
-from classifier.engines.torch import TorchEngine
+from classifier.engines.torch import TorchEngine, exists
 from classifier.ensemble import Combine, Ensemble
 from classifier.sandbox import Sandbox
 from tests.pictures import encode, smooth
@@ -51,6 +51,13 @@ def test_it_answers_as_onnx_runtime_does(engine):
     assert answers.dtype == np.float32 and answers.shape == (4, 120)
     assert np.abs(answers - expected).max() < 1e-4 * np.abs(expected).max()
     artifact.verify_golden(engine, SPEC)
+
+
+def test_pictures_as_they_are_get_the_answer_of_what_a_network_sees(engine):
+    pictures = np.stack([preprocess.pixels(encode(smooth(seed)), SPEC.preprocessing) for seed in range(4)])
+    expected = engine(preprocess.normalize(pictures, SPEC.preprocessing))
+    assert pictures.dtype == np.uint8
+    assert np.abs(engine(pictures) - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_it_goes_over_to_bfloat16_where_the_golden_answers_stay(engine, monkeypatch):
@@ -100,6 +107,36 @@ def test_a_device_that_gives_no_answer_is_told_as_lost(engine, monkeypatch):
     monkeypatch.setattr(engine.net, "forward", lost)
     with pytest.raises(DeviceLost, match="cpu: device-side assert"):
         engine(IMAGES)
+
+
+def failing_move(monkeypatch, error: Exception) -> None:
+    """A network of which half has moved when the device says that."""
+    whole = TorchEngine._move
+
+    def move(engine: TorchEngine) -> None:
+        if engine.device.type != "cpu":
+            raise error
+        whole(engine)
+
+    monkeypatch.setattr(TorchEngine, "_move", move)
+
+
+def test_a_network_that_does_not_fit_into_a_gpu_is_on_the_processor(monkeypatch):
+    failing_move(monkeypatch, torch.OutOfMemoryError("out of memory"))
+    engine = TorchEngine(STARTER, SPEC, device="cuda:0")
+    assert str(engine.device) == "cpu"
+    artifact.verify_golden(engine, SPEC)
+
+
+def test_a_device_that_is_lost_while_a_network_moves_there_is_told(monkeypatch):
+    failing_move(monkeypatch, torch.AcceleratorError("device-side assert triggered"))
+    with pytest.raises(DeviceLost, match="cuda:0: device-side assert"):
+        TorchEngine(STARTER, SPEC, device="cuda:0")
+
+
+def test_torch_says_which_devices_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert [exists(name) for name in ("cpu", "cpu:0", "cuda", "cuda:0", "cuda:1")] == [True, True, True, True, False]
 
 
 def test_weights_of_another_network_are_refused():

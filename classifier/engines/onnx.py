@@ -27,6 +27,8 @@ class OnnxEngine:
     they make one answer four times slower.
     """
 
+    normalizes = False
+
     def __init__(self, file: Path, *, threads: int, output: str = "logits", batch: int | None = None) -> None:
         """`output` is the one that a call gives, `batch` the only B that the graph takes. Raises EngineError."""
         options = onnxruntime.SessionOptions()

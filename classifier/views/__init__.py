@@ -130,6 +130,7 @@ def shown(answer: Prediction) -> dict[str, Any]:
         "all": [{"name": display_name(label), "percent": chance(p, 1)} for label, p in ranked],
         "version": answer.identity,
         "elapsed_ms": 1000 * answer.elapsed_seconds,
+        "device": answer.device,
     }
 
 

@@ -18,7 +18,7 @@ export function show(slot, { body, names, photo, notes }) {
   part("note").textContent = [...notes, body.warning].filter(Boolean).join(" ");
   part("note").hidden = !part("note").textContent;
   const { name, number } = body.version;
-  part("took").textContent = `${name}, version ${number}, in ${Math.round(body.elapsed_ms)} ms`;
+  part("took").textContent = `${name}, version ${number}, in ${Math.round(body.elapsed_ms)} ms on ${body.device}`;
 
   const bars = fill(part("top"), body.top, (row, { label, probability }) => {
     row.querySelector(".name").textContent = named.get(label) ?? label;

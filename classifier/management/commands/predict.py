@@ -44,7 +44,7 @@ class Command(BaseCommand):
         failed = False
         with ExitStack() as stack:
             if sandbox:
-                predictor.preprocess = stack.enter_context(Sandbox(limits=predictor.limits)).preprocess
+                predictor.square = stack.enter_context(Sandbox(limits=predictor.limits)).square
             for file in files:
                 answer = predict(predictor, file, top=top)
                 failed |= "code" in answer
@@ -63,6 +63,7 @@ def loaded(name: str | None) -> Predictor:
     if version is None:
         raise CommandError("No version is active: manage.py importversion FOLDER --activate installs one.")
     predictor = make_predictor()
+    predictor.remote = None  # what the engine process holds is the web processes' business
     target = target_of(version)
     try:
         predictor.load(target.identity, target.folder)
