@@ -237,7 +237,7 @@ class TrainingRun(Job):
         one of these, or of those that wait, pause."""
         rows = EpochMetric.objects.filter(run__status__in=cls.HELD).order_by("number")
         epochs = rows.values_list("run", "seconds")
-        saved = rows.exclude(checkpoint_seconds=None).values_list("run", "checkpoint_seconds")
+        saved = rows.values_list("run", "checkpoint_seconds")
         paused = cls.objects.filter(status__in=cls.ACTIVE).values_list("pk", "pauses")
         return [
             ("epoch_seconds", "How long the last epoch took.", named(epochs)),
@@ -263,9 +263,9 @@ class TrainingRun(Job):
                 paused.update(status=cls.Status.QUEUED, failure="", due_at=timezone.now())
 
 
-def named(rows: Iterable[tuple[int, float]]) -> dict[str, float]:
-    """(run, number) -> the number by the run's id; of several the last."""
-    return {str(run): number for run, number in rows}
+def named(rows: Iterable[tuple[int, float | None]]) -> dict[str, float]:
+    """(run, number) -> the number by the run's id; of several the last that is known."""
+    return {str(run): number for run, number in rows if number is not None}
 
 
 def room(place: Path) -> int:
