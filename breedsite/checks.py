@@ -28,6 +28,23 @@ def the_worker_has_a_process(app_configs: Sequence[AppConfig] | None, **kwargs: 
 
 
 @register
+def processes_of_a_training_have_a_core_each(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    number = settings.DEVICES_PER_RUN
+    if settings.TORCH_DEVICE != "cpu" or number == "all" or int(number) <= settings.CORES:
+        return []
+    return [
+        Warning(
+            f"DEVICES_PER_RUN is {number}: so many processes of a training share the {settings.CORES} cores of this "
+            "machine, each with all photos in its memory.",
+            hint="Leave DEVICES_PER_RUN unset where trainings run on the processor: one process uses all cores.",
+            id="breedsite.W004",
+        )
+    ]
+
+
+@register
 def the_token_of_the_metrics_is_not_guessed(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:

@@ -80,6 +80,7 @@ class JobQuerySet(models.QuerySet[J]):
                     )
                     if won:
                         Worker.objects.holds(token, PARENT)
+                        self.model.seize(pk, token, **claimed)
             except IntegrityError:
                 return None
             if won:
@@ -136,6 +137,11 @@ class Job(models.Model):
     def to_keep(cls) -> Q:
         """Rows of whose work something must be kept before they are stopped, by whoever claims them next."""
         return Q(pk__in=())
+
+    @classmethod
+    def seize(cls, pk: int, token: uuid.UUID, **claimed: Any) -> None:
+        """What a claim takes beside the row, in the same transaction: see `claim_next`. Raises IntegrityError where it
+        is taken. Most kinds take nothing."""
 
     # --- the life of a job, seen by people ------------------------------------------------------------------------
     @classmethod

@@ -213,6 +213,9 @@ WEIGHTS_DIR = Path(_weights).expanduser().resolve() if _weights else None  # pub
 TORCH_DEVICE = env.matching(
     "TORCH_DEVICE", default="auto", pattern=r"auto|cpu|cuda(:\d{1,3})?", hint="auto, cpu, cuda or one such as cuda:0"
 )
+DEVICES_PER_RUN = env.matching(  # that train one network together
+    "DEVICES_PER_RUN", default="1", pattern=r"all|[1-9]|1[0-6]", hint="a number from 1 to 16, or all"
+)
 
 # --- predicting ---------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))

@@ -9,6 +9,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))  # NVIDIA's, that of Windows' Linux, AMD's
+MOST = 16  # devices that do one piece of work
 ASK = "import torch; print(torch.cuda.device_count())"
 ASK_SECONDS = 120.0
 
@@ -32,6 +33,17 @@ def places(setting: str) -> tuple[str, ...]:
 def has_driver() -> bool:
     """Whether there may be a GPU, as far as can be seen in a moment."""
     return any(driver.exists() for driver in DRIVERS)
+
+
+def grouped(found: tuple[str, ...], number: str) -> list[tuple[str, ...]]:
+    """Devices by so many, or `all`, of which each group does one piece of work; the last may be smaller, for no device
+    is to stand idle. A processor is so many times in its one group as there shall be processes on it."""
+    size = min(len(found), MOST) if number == "all" else int(number)
+    if found == ("cpu",):
+        return [found * size]
+    if size > len(found) > 1:
+        log.warning("%d devices shall work together, and there are %d: those are used.", size, len(found))
+    return [found[start : start + size] for start in range(0, len(found), size)]
 
 
 @functools.cache

@@ -40,6 +40,17 @@ def parent_of(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def children(process: int, mark: str = "") -> list[int]:
+    """The processes that it started and that still run, of those with the mark in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            known = parent_of(int(folder.name)) == process and mark.encode() in (folder / "cmdline").read_bytes()
+            if known and running(int(folder.name)):
+                found.append(int(folder.name))
+    return found
+
+
 def cpu_seconds(process: int) -> float:
     """The processor time of it and of its children that have ended; 0 where it has ended itself."""
     try:

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from tests.photos import draw
-from trainer.augment import affine, augment, colour, generator, padded_crop
+from trainer.augment import affine, augment, colour, padded_crop
+from trainer.draws import PartDraws, generator
 from trainer.mix import mix
 from trainer.recipe import Recipe
 
@@ -123,3 +124,19 @@ def test_pictures_are_changed_where_they_are(changes: dict):
         images, targets = mix(images, torch.zeros(4, 3, device="meta"), recipe, generator(seed))
         assert (images.device.type, targets.device.type) == ("meta", "meta")
         assert images.shape == (4, 3, recipe.image_size, recipe.image_size)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rotation_degrees": 20, "shift": 0.1, "zoom": 0.2, "colour": 0.4},
+        {"crop_padding": 2, "crop_scale": 1, "crop_ratio": 1, "rotation_degrees": 0, "colour": 0},
+        {"randaugment_operations": 2, "randaugment_magnitude": 20},
+    ],
+)
+def test_a_part_of_a_batch_is_changed_as_it_is_within_the_whole(changes: dict):
+    recipe, whole = Recipe(image_size=16, **changes), torch.rand(7, 16, 16, 3).mul(255).to(torch.uint8)
+    changed = augment(whole, recipe, generator(1, 2, 3))
+    for part in (slice(0, 4), slice(4, 7)):
+        own = augment(whole[part], recipe, PartDraws(generator(1, 2, 3), part, 7))
+        assert torch.allclose(own, changed[part], rtol=0, atol=1e-6)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from trainer.augment import generator
 from trainer.balance import order, weights
+from trainer.draws import generator
 
 pytestmark = pytest.mark.alone
 

@@ -11,8 +11,9 @@ from classifier.preprocess import Preprocessing, normalize
 from tests.photos import make_records
 from trainer import checkpoint
 from trainer.data import load
-from trainer.gpu import settle
-from trainer.loop import Diverged, Epoch, Step, TooLittleMemory, Training, in_bfloat16, progress, train
+from trainer.gpu import in_bfloat16, settle
+from trainer.group import Group
+from trainer.loop import Diverged, Epoch, Step, TooLittleMemory, Training, progress, train
 from trainer.recipe import Recipe
 
 pytestmark = pytest.mark.alone
@@ -144,9 +145,9 @@ def test_one_step_that_is_not_finite_is_skipped_and_counted(photos, monkeypatch)
     training = start(photos)
     whole_step, calls = training.step, []
 
-    def step(images, targets):
+    def step(images, targets, share):
         calls.append(1)
-        return whole_step(images * math.nan if len(calls) == 2 else images, targets)
+        return whole_step(images * math.nan if len(calls) == 2 else images, targets, share)
 
     monkeypatch.setattr(training, "step", step)
     training.net.body[1].eval()
@@ -280,6 +281,17 @@ def test_figures_that_are_read_several_steps_at_once_are_the_same_and_may_be_sav
         rest = list(progress(resumed, photos, SMALL))
         assert [figures(one) for one in before] == [figures(one) for one in steps[:stop_after]]
         assert [figures(one) for one in rest] == [figures(one) for one in steps[seldom.steps :]]
+
+
+def test_parts_are_as_many_in_every_process_where_batch_norms_wait_for_one_another(photos):
+    """Of shares that differ by a photo."""
+    training = start(photos)
+    training.parts = 4
+    shares = [Group(rank, 2).share(9) for rank in range(2)]
+    rows = [torch.zeros(9)[share.part] for share in shares]
+    assert [len(training.in_parts(own, share)) for own, share in zip(rows, shares, strict=True)] == [3, 4]
+    training.synchronized = True
+    assert [len(training.in_parts(own, share)) for own, share in zip(rows, shares, strict=True)] == [4, 4]
 
 
 class Narrow(Tiny):

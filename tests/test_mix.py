@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainer.augment import generator
+from trainer.draws import generator
 from trainer.mix import cutmix, mix, mixup
 from trainer.recipe import Recipe
 

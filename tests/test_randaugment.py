@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tests.photos import draw
-from trainer.augment import generator
+from trainer.draws import generator
 from trainer.randaugment import OPERATIONS, apply, randaugment, torchvision_ops
 
 pytestmark = pytest.mark.alone

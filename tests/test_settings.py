@@ -85,6 +85,7 @@ def test_the_readme_draws_files_that_exist():
         ("ALLOW_ANONYMOUS_PREDICT", "maybe", "ALLOW_ANONYMOUS_PREDICT is set to 'maybe': write true or false."),
         ("TORCH_DEVICE", "gpu", "TORCH_DEVICE is set to 'gpu': write auto, cpu, cuda or one such as cuda:0."),
         ("PREDICT_DEVICE", "cpu:1", "PREDICT_DEVICE is set to 'cpu:1': write cpu, cuda or one such as cuda:0."),
+        ("DEVICES_PER_RUN", "0", "DEVICES_PER_RUN is set to '0': write a number from 1 to 16, or all."),
         ("DATABASE_URL", "nonsense", "DATABASE_URL is not the address of a database"),
         ("DATABASE_URL", "postgres://h:port/db", "DATABASE_URL is not the address of a database"),
         ("DATABASE_URL", "mysql://me:s3cret@host/db", "DATABASE_URL is not the address of a database"),

@@ -1,5 +1,7 @@
 """What a training uses of its machine: asked of the process, and kept as rows for small curves."""
 
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -71,6 +73,17 @@ def test_a_process_tells_its_memory_and_time():
     used = usage(torch.device("cpu"))
     assert used.keys() == {"memory_bytes", "cpu_seconds"}
     assert used["memory_bytes"] > 10_000_000 and used["cpu_seconds"] > 0
+
+
+def test_the_processes_that_it_started_are_counted_with_it():
+    before = usage(torch.device("cpu"))
+    code = "import sys; held = bytearray(b'1') * 2 * 10**8; print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        used = usage(torch.device("cpu"))
+        assert used["memory_bytes"] - before["memory_bytes"] > 150_000_000
+        assert used["cpu_seconds"] > before["cpu_seconds"]
+        other.stdin.close()
 
 
 @pytest.mark.parametrize("error", [None, ModuleNotFoundError("pynvml"), RuntimeError("no driver")])

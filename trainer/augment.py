@@ -7,21 +7,15 @@ made on the CPU all the same, so that every device sees the same changes.
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainer.draws import Draws, drawn, uniform
 from trainer.randaugment import randaugment
 from trainer.recipe import Recipe
 
 LUMA = (0.299, 0.587, 0.114)
-
-
-def generator(*numbers: int) -> torch.Generator:
-    """A generator that depends on these numbers alone, such as (seed, epoch, step)."""
-    words = np.random.SeedSequence(numbers).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
 def beside(numbers: Tensor, images: Tensor) -> Tensor:
@@ -29,7 +23,7 @@ def beside(numbers: Tensor, images: Tensor) -> Tensor:
     return numbers.to(images.device, non_blocking=True)
 
 
-def augment(pixels: Tensor, recipe: Recipe, draws: torch.Generator) -> Tensor:
+def augment(pixels: Tensor, recipe: Recipe, draws: Draws) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, S, S), 0..1, S = recipe.image_size."""
     whole = padded_crop(pixels.permute(0, 3, 1, 2), recipe.crop_padding, draws)  # uint8 (B, 3, H, W)
     size = [len(whole), 3, recipe.image_size, recipe.image_size]
@@ -52,21 +46,22 @@ def resamples(recipe: Recipe) -> bool:
     return not still or any((recipe.rotation_degrees, recipe.shift, recipe.zoom))
 
 
-def padded_crop(images: Tensor, padding: int, draws: torch.Generator) -> Tensor:
+def padded_crop(images: Tensor, padding: int, draws: Draws) -> Tensor:
     """(B, 3, H, W) with `padding` mirrored pixels on each side, then one random crop (H, W) of each picture."""
     if padding == 0:
         return images
     count, _, height, width = images.shape
     padded = F.pad(images.float(), [padding] * 4, mode="reflect").to(images.dtype)  # torch pads no uint8
     place = images.device
-    top, left = beside(torch.randint(2 * padding + 1, (2, count), generator=draws), images)
+    places = drawn(lambda all, source: torch.randint(2 * padding + 1, (2, all), generator=source), count, draws)
+    top, left = beside(places, images)
     rows = (top.view(-1, 1) + torch.arange(height, device=place)).view(count, 1, height, 1)
     columns = (left.view(-1, 1) + torch.arange(width, device=place)).view(count, 1, 1, width)
     pictures = torch.arange(count, device=place).view(-1, 1, 1, 1)
     return padded[pictures, torch.arange(3, device=place).view(1, 3, 1, 1), rows, columns]
 
 
-def affine(count: int, recipe: Recipe, draws: torch.Generator) -> Tensor:
+def affine(count: int, recipe: Recipe, draws: Draws) -> Tensor:
     """One map (2, 3) a picture from output to input coordinates (-1..1): a random resized crop as torchvision draws it
     (area uniform, shape log-uniform), zoomed and shifted, then a turn about the crop's centre and a mirror.
     """
@@ -91,7 +86,7 @@ def affine(count: int, recipe: Recipe, draws: torch.Generator) -> Tensor:
     return torch.stack(rows, dim=1)  # (B, 2, 3)
 
 
-def colour(images: Tensor, strength: float, draws: torch.Generator) -> Tensor:
+def colour(images: Tensor, strength: float, draws: Draws) -> Tensor:
     """Brightness, contrast and saturation of each picture times 1 - strength .. 1 + strength; (B, 3, H, W), 0..1."""
     if strength == 0:
         return images
@@ -103,8 +98,3 @@ def colour(images: Tensor, strength: float, draws: torch.Generator) -> Tensor:
     images = grey + (images - grey) * saturation
     mean = grey.mean(dim=(2, 3), keepdim=True)
     return (mean + (images - mean) * contrast).clamp_(0, 1)
-
-
-def uniform(count: int, low: float, high: float, draws: torch.Generator) -> Tensor:
-    """(count,) numbers between low and high."""
-    return torch.rand(count, generator=draws) * (high - low) + low

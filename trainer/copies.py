@@ -16,13 +16,13 @@ import torch
 
 from classifier import colour, preprocess
 from classifier.preprocess import Preprocessing, decode, square
-from trainer import augment, randaugment
-from trainer.augment import generator
+from trainer import augment, draws, randaugment
 from trainer.data import prepare
+from trainer.draws import generator
 from trainer.recipe import Recipe
 
 PACKAGES = ("torch", "torchvision", "timm", "onnxruntime", "numpy", "pillow")
-SOURCES = (augment, randaugment, colour, preprocess)
+SOURCES = (augment, draws, randaugment, colour, preprocess)
 FIELDS = (  # of a recipe, that decide a changed copy
     *("photo_size", "image_size", "crop_padding", "crop_scale", "crop_ratio", "flip", "rotation_degrees", "shift"),
     *("zoom", "randaugment_operations", "randaugment_magnitude", "colour", "seed"),

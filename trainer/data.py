@@ -11,14 +11,15 @@ from torch import Tensor
 from classifier.guard import Refused
 from classifier.preprocess import Preprocessing, decode, square
 from trainer import duplicates
-from trainer.augment import augment, beside, generator
+from trainer.augment import augment, beside
 from trainer.balance import order as balanced
+from trainer.draws import Draws, generator
 from trainer.ingest.record import Record
 from trainer.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-Prepare = Callable[[Tensor, torch.Generator], Tensor]  # a batch and where its draws come from -> what is learnt from
+Prepare = Callable[[Tensor, Draws], Tensor]  # a batch and where its draws come from -> what is learnt from
 
 
 @dataclass(frozen=True)

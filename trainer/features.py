@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from classifier.preprocess import Preprocessing
 from trainer import backbone, copies
-from trainer.augment import generator
 from trainer.backbone import Apart, Look
 from trainer.cache import FeatureCache, Keeper
 from trainer.data import Prepare, batch_indices
 from trainer.dataset import Dataset
+from trainer.draws import generator
 from trainer.ingest.record import Record
 from trainer.recipe import Recipe
 

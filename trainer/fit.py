@@ -32,6 +32,7 @@ from trainer.features import Computing
 from trainer.figures import finite
 from trainer.gpu import settle
 from trainer.ground import ground
+from trainer.group import ALONE, Group
 from trainer.loop import CPU, Epoch, Step, Training, progress
 from trainer.recipe import Recipe
 from trainer.weights import WeightsError
@@ -71,9 +72,10 @@ class Fit:
         earlier: Sequence[Path] = (),
         cache: FeatureCache | None = None,
         device: torch.device = CPU,
+        group: Group = ALONE,
     ) -> None:
-        """`cache` keeps what a frozen backbone sees; `device` is where the network learns. Raises WeightsError where
-        the frozen weights of the folder's checkpoint were others."""
+        """`cache` keeps what a frozen backbone sees; `device` is where the network learns, `group` with whom. Raises
+        WeightsError where the frozen weights of the folder's checkpoint were others."""
         settle(device)
         work.mkdir(parents=True, exist_ok=True)
         self.net = net
@@ -81,7 +83,7 @@ class Fit:
         self.dataset = dataset
         self.preprocessing = preprocessing
         self.work = work
-        self.ground = ground(net, dataset, recipe, preprocessing, work=work, cache=cache, device=device)
+        self.ground = ground(net, dataset, recipe, preprocessing, work=work, cache=cache, device=device, group=group)
         labels = self.ground.labels
         self.training = Training(
             self.ground.net,
@@ -90,6 +92,7 @@ class Fit:
             steps_per_epoch=batch_count(len(labels), recipe.batch_size),
             label_weights=weights(labels, len(dataset.labels)) if recipe.balance == "weights" else None,
             device=self.ground.device,
+            group=group,
         )
         self.history: list[dict[str, Any]] = []
         self.trails: list[list[list[float]]] = []  # of the epochs of the history
@@ -108,6 +111,14 @@ class Fit:
             self.filling_seconds = state.get("filling_seconds", 0.0)
             done = self.training
             log.info("going on after epoch %d, step %d", done.epochs_done, done.sums.steps)
+        if group.size > 1 and not group.agree(*self.begins()):
+            raise WeightsError("The processes of this training do not begin with the same weights: start it again.")
+
+    def begins(self) -> tuple[float, ...]:
+        """Numbers by which two processes tell whether they begin alike."""
+        training = self.training
+        weights = sum(parameter.detach().double().abs().sum().item() for parameter in training.net.parameters())
+        return training.epochs_done, training.sums.steps, weights
 
     def epochs(self) -> Iterator[Measured]:
         """The epochs that are left, each saved before it is yielded. Raises loop.Diverged."""
@@ -147,7 +158,10 @@ class Fit:
         return patience > 0 and bool(self.best) and self.training.epochs_done - self.best["epoch"] >= patience
 
     def save(self) -> None:
-        """Write a checkpoint, in the middle of an epoch or at its end. Raises OSError when the disk is full."""
+        """Write a checkpoint, in the middle of an epoch or at its end. Raises OSError when the disk is full. In a group
+        the first process writes it, for all."""
+        if not self.training.group.leads:
+            return
         state = {
             "training": self.training.state(),
             "history": self.history,

@@ -4,8 +4,10 @@ import dataclasses
 import logging
 
 import torch
+from torch import Tensor
 
 from trainer.data import Photos
+from trainer.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -45,3 +47,15 @@ def resident(photos: Photos, device: torch.device) -> Photos:
 def describe(device: torch.device) -> str:
     """A GPU as a card names it."""
     return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+
+
+def in_bfloat16(recipe: Recipe, device: torch.device) -> bool:
+    """Whether the forward pass computes in bfloat16: where the recipe says so, or leaves it to a GPU that can."""
+    if recipe.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return recipe.precision == "bfloat16"
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in the order of memory that convolutions are fastest with; features as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images

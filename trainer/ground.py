@@ -19,6 +19,7 @@ from trainer.dataset import Dataset
 from trainer.evaluate import logits_on, torch_forward
 from trainer.features import Computing, Features
 from trainer.gpu import resident
+from trainer.group import ALONE, Group
 from trainer.loop import Source
 from trainer.recipe import Recipe
 
@@ -56,22 +57,33 @@ class OnPhotos:
     digest = ""
 
     def __init__(
-        self, net: nn.Module, dataset: Dataset, recipe: Recipe, preprocessing: Preprocessing, device: torch.device
-    ) -> None:
+        self, net: nn.Module, dataset: Dataset, recipe: Recipe, preprocessing: Preprocessing, device: torch.device,
+        group: Group = ALONE,
+    ) -> None:  # fmt: skip
+        """Each process of a group decodes its part of the photos; all learn from all, and each measures its part."""
         self.net = net
         self.device = device
         self.head = parts.head(net)
         self.preprocessing = preprocessing
-        self.validation = load(dataset.validation, dataset.labels, preprocessing)
+        self.group = group
+        self.count = len(dataset.validation)
+        self.validation = load(dataset.validation[group.part(self.count)], dataset.labels, preprocessing)
         kept = dataclasses.replace(preprocessing, resize=recipe.photo_size, crop=recipe.photo_size)
-        self.source = resident(load(dataset.train, dataset.labels, kept), device)
+        count = len(dataset.train)
+        photos = load(dataset.train[group.part(count)], dataset.labels, kept)
+        pixels, labels = group.whole(photos.pixels, count), group.whole(photos.labels, count)
+        self.source = resident(dataclasses.replace(photos, pixels=pixels, labels=labels), device)
         self.labels = self.source.labels
 
     def fill(self) -> Iterator[Computing]:
         return iter(())
 
     def logits(self, net: nn.Module) -> np.ndarray:
-        return logits_on(torch_forward(net), self.validation.pixels.numpy(), self.preprocessing)
+        forward, pixels = torch_forward(net), self.validation.pixels.numpy()
+        own = np.zeros((0, self.source.label_count), np.float32)  # of a group with more processes than photos
+        if len(pixels):
+            own = logits_on(forward, pixels, self.preprocessing)
+        return self.group.whole(torch.from_numpy(own), self.count).numpy()
 
     def named(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(weights)
@@ -86,12 +98,13 @@ def ground(
     work: Path,
     cache: FeatureCache | None,
     device: torch.device,
+    group: Group = ALONE,
 ) -> Ground:
     """Features where nothing but the head learns and the network can be taken apart there; its head is then trained on
-    the processor, which is quick enough."""
+    the processor, which is quick enough, by one process alone."""
     if recipe.trainable == "head":
         apart = take_apart(net, preprocessing.crop)
         if apart is not None:
             return Features(apart, dataset, recipe, preprocessing, work=work, cache=cache)
         log.info("%s does more than put its head at the end: its backbone looks anew each epoch", recipe.architecture)
-    return OnPhotos(net, dataset, recipe, preprocessing, device)
+    return OnPhotos(net, dataset, recipe, preprocessing, device, group)

@@ -8,6 +8,8 @@
 and `Training.state()` holds everything else, so a training that goes on from a checkpoint, in the middle of an epoch or
 not, ends with the same bits on the same processor, torch build and number of threads. On a GPU the same loop runs with
 the same draws, but its sums come in no fixed order: two trainings differ in their last digits, and so do their figures.
+
+Several processes that are a `trainer.group.Group` make each step together, each with its share of the batch.
 """
 
 import copy
@@ -15,7 +17,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -25,9 +27,11 @@ from torch.nn import functional as F
 from classifier.networks import parts
 from classifier.preprocess import Preprocessing
 from trainer import optimize
-from trainer.augment import generator
 from trainer.data import Prepare
+from trainer.draws import PartDraws, generator
 from trainer.figures import Epoch, Step, Sums, Unread
+from trainer.gpu import channels_last, in_bfloat16
+from trainer.group import ALONE, WHOLE, Group, Share, synchronized
 from trainer.mix import mix
 from trainer.recipe import Recipe
 from trainer.schedule import point
@@ -37,6 +41,11 @@ log = logging.getLogger(__name__)
 CPU = torch.device("cpu")
 LOOK_STEPS = 16  # on a GPU: steps whose figures are read at once, for who reads waits until it has done its work
 MAX_NONFINITE_IN_A_ROW = 3
+LITTLE = (
+    "The GPU has too little memory for this network at this size, even for a few photos at a time: try a smaller "
+    "image_size, or free the GPU."
+)
+LITTLE_TOGETHER = "A GPU has too little memory for its share of a batch: try more accumulation, or a smaller size."
 TRAIL = 100  # steps of an epoch, at most, whose rate and loss are kept
 MAX_NONFINITE = 0.01  # of the steps of an epoch, where that is more than two
 
@@ -72,7 +81,11 @@ class Training:
         steps_per_epoch: int,
         label_weights: Tensor | None = None,  # (K,) in the loss
         device: torch.device = CPU,
+        group: Group = ALONE,
     ) -> None:
+        self.group = group
+        self.synchronized = group.size > 1 and device.type == "cuda"  # batch norms wait for one another
+        net = synchronized(net) if self.synchronized else net
         self.net: nn.Module = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
         self.device = device
@@ -94,39 +107,61 @@ class Training:
         """The network that is measured and exported: the averaged one, ready for evaluation."""
         return (self.average if self.average is not None else self.net).eval()
 
-    def step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """One step on images (B, 3, S, S) and targets (B, K). Returns logits and loss (), tensors that a GPU may still
-        be computing; a NaN loss means no step. Where memory runs out the batch is computed in more parts from then on.
-        Raises TooLittleMemory.
+    def step(self, images: Tensor, targets: Tensor, share: Share = WHOLE) -> tuple[Tensor, Tensor]:
+        """One step on a batch, of which images (B, 3, S, S) and targets (B, K) are our share. Returns their logits and
+        the loss () of all, tensors that a GPU may still be computing; a NaN loss means no step. Where memory runs out
+        the batch is computed in more parts from then on. Raises TooLittleMemory, or GroupLost.
         """
         statistics = [one.clone() for one in self.net.buffers()]
-        while True:
-            try:
-                return self.try_step(images, targets, statistics)
-            except torch.OutOfMemoryError:
-                pass  # its frames hold the tensors that fill the memory: below they are gone
-            self.divide(len(images))
+        while (made := self.try_step(images, targets, share, statistics)) is None:
+            self.divide(share.least or len(images))
             for now, before in zip(self.net.buffers(), statistics, strict=True):
                 now.copy_(before)  # the parts that did fit have moved the batch-norm statistics
+        return made
 
-    def try_step(self, images: Tensor, targets: Tensor, statistics: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def try_step(
+        self, images: Tensor, targets: Tensor, share: Share, statistics: list[Tensor]
+    ) -> tuple[Tensor, Tensor] | None:
+        """None where memory ran out, here or in another process of the group."""
+        computed = False
+        try:
+            logits, loss = self.gradients(images, targets, share)
+            computed = True
+            return (logits, self.move(loss, share, statistics)) if self.group.all(True) else None
+        except torch.OutOfMemoryError:  # its frames hold the tensors that fill the memory: below they are gone
+            if self.group.size > 1 and (computed or self.synchronized):  # the others wait in a sum
+                raise TooLittleMemory(LITTLE_TOGETHER) from None
+        self.group.all(False)
+        return None
+
+    def gradients(self, images: Tensor, targets: Tensor, share: Share) -> tuple[Tensor, Tensor]:
+        """The logits of our share, and its part of the loss over the batch."""
         recipe = self.recipe
         optimize.move_to(self.optimizer, point(recipe, self.steps, self.all_steps))
         self.optimizer.zero_grad(set_to_none=True)
         all_logits, losses = [], []
-        for some, wanted in zip(images.chunk(self.parts), targets.chunk(self.parts), strict=True):
+        for some, wanted in zip(self.in_parts(images, share), self.in_parts(targets, share), strict=True):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 logits = self.net(some).float()
             loss = F.cross_entropy(logits, wanted, self.label_weights, label_smoothing=recipe.label_smoothing)
-            loss = loss * (len(some) / len(images))
+            loss = loss * (len(some) / len(images) * share.weight)
             loss.backward()
             all_logits.append(logits.detach())
             losses.append(loss.detach())
-        done = optimize.step_if(self.optimizer, optimize.clip(self.net, recipe))
+        return torch.cat(all_logits), torch.stack(losses).sum()
+
+    def in_parts(self, rows: Tensor, share: Share) -> Sequence[Tensor]:
+        """As they are computed one after the other; as many in every process where batch norms wait for one another."""
+        return rows.tensor_split(min(self.parts, share.least)) if self.synchronized else rows.chunk(self.parts)
+
+    def move(self, loss: Tensor, share: Share, statistics: list[Tensor]) -> Tensor:
+        """Make the step, with the gradients of all; the loss over the batch, NaN where none was made."""
+        self.group.sum_gradients(self.net, loss, share.weight)
+        done = optimize.step_if(self.optimizer, optimize.clip(self.net, self.recipe))
         self.forget_unless(done, statistics)
         self.steps += 1
         self.follow()
-        return torch.cat(all_logits), torch.where(done, torch.stack(losses).sum(), math.nan)
+        return torch.where(done, loss, math.nan)
 
     def forget_unless(self, done: Tensor, statistics: list[Tensor]) -> None:
         """Where no step was made the batch-norm statistics stay as they were too: one infinity would be in them for
@@ -142,10 +177,7 @@ class Training:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if photos < 4 * self.parts:  # batch norm finds no variance in one photo
-            raise TooLittleMemory(
-                "The GPU has too little memory for this network at this size, even for a few photos at a time: try a "
-                "smaller image_size, or free the GPU."
-            )
+            raise TooLittleMemory(LITTLE)
         self.parts *= 2
         log.warning("The GPU's memory is full: a batch is computed in %d parts from here on.", self.parts)
 
@@ -261,29 +293,23 @@ def progress(training: Training, photos: Source, preprocessing: Preprocessing) -
         epoch, first, unread = training.epochs_done, training.sums.steps, Unread()
         for number, (pixels, labels) in enumerate(photos.batches(recipe, epoch, first=first), first):
             draws = generator(recipe.seed, epoch, number)
-            torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))  # dropout draws from the global generator
-            pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-            images = inputs(pixels, draws)  # (B, 3, S, S), or features (B, D)
-            targets = F.one_hot(labels, photos.label_count).float()  # (B, K)
+            # Dropout draws from the global generator, in each process of a group other numbers.
+            torch.manual_seed(int(torch.randint(2**62, (), generator=draws)) + training.group.rank)
+            share = training.group.share(len(labels))
+            # Of a group each process changes its share alone, unless pictures of the whole batch are mixed.
+            part = slice(None) if recipe.mixup or recipe.cutmix else share.part
+            pixels, labels = pixels[part].to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            images = inputs(pixels, PartDraws(draws, part, len(labels)))  # (B, 3, S, S), or features (B, D)
+            targets = F.one_hot(labels[part], photos.label_count).float()  # (B, K)
             images, targets = mix(images, targets, recipe, draws)
-            logits, loss = training.step(channels_last(images), targets)
-            unread.add(loss, (logits.argmax(1) == labels).sum(), len(labels), training.learning_rate)
+            images, targets = (images, targets) if part == share.part else (images[share.part], targets[share.part])
+            logits, loss = training.step(channels_last(images), targets, share)
+            right = training.group.right(logits, labels, share)
+            unread.add(loss, right, len(labels), training.learning_rate)
             if len(unread) == training.look_steps:
                 yield from training.count_all(unread)
         yield from training.count_all(unread)
         yield training.end_epoch()
-
-
-def in_bfloat16(recipe: Recipe, device: torch.device) -> bool:
-    """Whether the forward pass computes in bfloat16: where the recipe says so, or leaves it to a GPU that can."""
-    if recipe.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return recipe.precision == "bfloat16"
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) in the order of memory that convolutions are fastest with; features as they are."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def freeze_statistics(net: nn.Module) -> None:

@@ -22,9 +22,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,8 +43,11 @@ from trainer.export import ExportError
 from trainer.features import Computing
 from trainer.fit import Fit
 from trainer.gpu import describe, ready
+from trainer.group import GroupLost
+from trainer.job import Job
 from trainer.loop import Diverged, Step, TooLittleMemory
-from trainer.origin import Card, origin
+from trainer.origin import Card, origin, processor
+from trainer.peers import company, follows, mourn
 from trainer.publish import Sheet, publish
 from trainer.recipe import Recipe, RecipeError
 from trainer.teller import LEFT, Teller
@@ -55,6 +57,7 @@ from trainer.weights import WeightsError
 
 log = logging.getLogger("trainer.process")
 
+COMMAND = (sys.executable, "-m", "trainer.process")
 FAILED, NO_SPACE = 1, 74  # exit codes beside LEFT; 74 is EX_IOERR
 KNOWN = (  # what has a sentence for people
     *(ArtifactError, Diverged, ExportError, HeadError, RecipeError, Refused, SourceError, UnknownArchitecture),
@@ -62,41 +65,18 @@ KNOWN = (  # what has a sentence for people
 )
 
 
-@dataclass(frozen=True)
-class Job:
-    """What the file of a job says."""
-
-    name: str  # of the version to be
-    recipe: Mapping[str, Any]
-    labels: list[str]
-    manifest: str  # trainer.manifest
-    fingerprint: str  # of the dataset
-    card: Mapping[str, Any]  # trainer.origin.Card
-    command: str  # what makes the same again
-    facts: Mapping[str, Any]  # further lines of the card
-    work: str  # folder of the checkpoints
-    earlier: list[str]  # those of earlier attempts, removed as soon as this one stands on its own
-    out: str  # folder of the artifact
-    weights: str | None = None  # pretrained ones: their file, or a folder with it; else where the library has them
-    continues: str | None = None  # weights of a version, head included
-    features: str | None = None  # folder of the cache for what frozen backbones see
-    features_bytes: int = 0  # how large it may grow
-    only_publish: bool = False  # make the artifact of the best epoch so far
-    range_test: bool = False  # look for a learning rate instead of training
-    checkpoint_seconds: float = 300.0
-    device: str = "cpu"  # torch's name of where to train
-
-
-def main(file: Path) -> None:
-    """Do the job. Exits with 0, 1, 74 or 75."""
+def main(file: Path, place: Sequence[str] = ()) -> None:
+    """Do the job. Exits with 0, 1, 74 or 75. `place` is that of a further process of a group (see trainer.peers)."""
     teller = Teller()
-    signal.signal(signal.SIGTERM, teller.leave)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if follows(place) else teller.leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of who started this process
     job = Job(**json.loads(file.read_text()))
     logs.belongs_to(run_id=job.facts.get("run"))
     crash.here("after_training_start")
     try:
-        run(job, teller)
+        run(job, teller, file, place)
+    except GroupLost as error:
+        mourn(error, leads=not place)
     except KNOWN as error:
         fail(teller, str(error))
     except torch.AcceleratorError:
@@ -124,8 +104,9 @@ def no_space(teller: Teller, folder: Path) -> NoReturn:
     sys.exit(NO_SPACE)
 
 
-def run(job: Job, teller: Teller) -> None:
-    """Train to the end or to the signal, then publish."""
+def run(job: Job, teller: Teller, file: Path = Path(), place: Sequence[str] = ()) -> None:
+    """Train to the end or to the signal, then publish. Of a group the first process alone publishes, when the others
+    have ended. `file` and `place` are those of `main`, by which it starts the others."""
     recipe = Recipe.from_dict(job.recipe)
     work = Path(job.work)
     work.mkdir(parents=True, exist_ok=True)
@@ -136,12 +117,10 @@ def run(job: Job, teller: Teller) -> None:
         unreadable={},
         near_duplicates=0,
     )
-    net, device = network(job, recipe), ready(job.device)
-    teller.needs_bytes = space(net)
-    if shutil.disk_usage(work).free < teller.needs_bytes:
-        no_space(teller, work)
     earlier = [Path(one) for one in job.earlier]
     cache = FeatureCache(Path(job.features), max_bytes=job.features_bytes) if job.features else None
+    if job.range_test or job.only_publish:
+        net, device, size = network(job, recipe), ready(job.devices[0]), len(job.devices)
     if job.range_test:
         points = rangetest.find(net, data, recipe, work=work, cache=cache, device=device)
         find_rate(recipe, points, teller)
@@ -151,10 +130,21 @@ def run(job: Job, teller: Teller) -> None:
         assert state is not None, "who asks for the best epoch knows that there is one"
         best, history, filling_seconds = state["best"], state["history"], state.get("filling_seconds", 0.0)
     else:
-        fit = Fit(net, data, recipe, recipe.preprocessing(), work=work, earlier=earlier, cache=cache, device=device)
-        crash.here("after_resume")
-        train(fit, job, teller)
-        best, history, filling_seconds = fit.best, fit.history, fit.filling_seconds
+        with company(job.devices, place, command=COMMAND, file=file) as (group, device):
+            net, size = network(job, recipe), group.size
+            teller.needs_bytes = space(net)
+            if shutil.disk_usage(work).free < teller.needs_bytes:
+                no_space(teller, work)
+            fit = Fit(
+                net, data, recipe, recipe.preprocessing(),
+                work=work, earlier=earlier, cache=cache, device=device, group=group,
+            )  # fmt: skip
+            crash.here("after_resume")
+            if not group.leads:
+                follow(fit)
+                return
+            train(fit, job, teller)
+            best, history, filling_seconds = fit.best, fit.history, fit.filling_seconds
     if not best:
         raise Diverged("The loss on the validation photos was finite in no epoch: try a smaller learning rate.")
     net.to(device)
@@ -176,7 +166,7 @@ def run(job: Job, teller: Teller) -> None:
             duration_seconds=filling_seconds + sum(epoch["seconds"] for epoch in history),
             facts={
                 **job.facts,
-                **({"device": describe(device)} if device.type == "cuda" else {}),
+                **hardware(device, size),
                 "split": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
                 "best_epoch": best["epoch"],
                 "epochs": history,
@@ -185,6 +175,15 @@ def run(job: Job, teller: Teller) -> None:
     )
     crash.here("before_candidate_told")
     teller.tell("candidate", folder=job.out, digest=published.digest)
+
+
+def hardware(device: torch.device, processes: int) -> dict[str, Any]:
+    """What a card says of where it was trained, beyond the processor."""
+    if device.type == "cuda":
+        found: dict[str, Any] = {"device": (f"{processes} times " if processes > 1 else "") + describe(device)}
+    else:
+        found = {"device": f"{processor()}, {processes} processes"} if processes > 1 else {}
+    return found | ({"processes": processes} if processes > 1 else {})
 
 
 def sheet(job: Job, work: Path, teller: Teller) -> Sheet:
@@ -250,6 +249,12 @@ def train(fit: Fit, job: Job, teller: Teller) -> None:
     teller.in_loop = False
 
 
+def follow(fit: Fit) -> None:
+    """The steps and epochs that are left, together with the process that tells of them and saves them."""
+    for _ in fit.progress():
+        pass
+
+
 def find_rate(recipe: Recipe, found: Iterator[Computing | rangetest.Point], teller: Teller) -> None:
     """Tell every step of a range test, and what they say together."""
     teller.tell("started", steps=rangetest.STEPS)
@@ -294,4 +299,6 @@ def forget(folders: list[str]) -> None:
 if __name__ == "__main__":
     environment.restart_with_settings("trainer.process")
     logs.to_stderr(os.environ.get("LOG_FORMAT", ""))
-    main(Path(sys.argv[1]))
+    if follows(sys.argv[2:]):
+        logging.getLogger().setLevel(logging.WARNING)
+    main(Path(sys.argv[1]), sys.argv[2:])

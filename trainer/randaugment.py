@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from classifier.networks import torchvision_ops
+from trainer.draws import Draws, drawn, uniform
 
 torchvision_ops.declare()
 
@@ -19,15 +20,15 @@ MAGNITUDES = 30
 Operation = Callable[[Tensor, float], Tensor]  # uint8 (B, 3, H, W) and the magnitude with its sign
 
 
-def randaugment(images: Tensor, operations: int, magnitude: int, draws: torch.Generator) -> Tensor:
+def randaugment(images: Tensor, operations: int, magnitude: int, draws: Draws) -> Tensor:
     """`operations` random changes of each picture in a row; `magnitude` of 30. uint8 (B, 3, H, W), the same."""
     for _ in range(operations):
-        drawn = torch.randint(len(OPERATIONS), (len(images),), generator=draws)
-        positive = torch.rand(len(images), generator=draws) > 0.5
+        kinds = drawn(lambda all, source: torch.randint(len(OPERATIONS), (all,), generator=source), len(images), draws)
+        positive = uniform(len(images), 0, 1, draws) > 0.5
         changed = images.clone()
         for number, name in enumerate(OPERATIONS):
             for sign in (1, -1):
-                chosen = ((drawn == number) & (positive == (sign == 1))).nonzero().squeeze(1)
+                chosen = ((kinds == number) & (positive == (sign == 1))).nonzero().squeeze(1)
                 if len(chosen):
                     chosen = chosen.to(images.device, non_blocking=True)
                     changed[chosen] = apply(name, images[chosen], magnitude, sign)

@@ -97,7 +97,9 @@ class RunRowSerializer(serializers.Serializer[Any]):
     version = serializers.CharField(allow_null=True, help_text="What came of it, NAME:NUMBER.")
     version_id = serializers.IntegerField(allow_null=True, help_text="The same as /api/versions names it.")
     failure = serializers.CharField(allow_null=True, help_text="Why it failed or waits, in words.")
-    device = serializers.CharField(help_text="Where it trains or trained last; empty before.")
+    device = serializers.CharField(
+        help_text="Where it trains or trained last, + between several devices; empty before."
+    )
     created_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)

@@ -1,6 +1,7 @@
-"""The rows of the trainer: datasets with their photos, runs with their epochs."""
+"""The rows of the trainer: datasets with their photos, runs with their epochs and devices."""
 
 from trainer.models.dataset import Dataset, Photo
 from trainer.models.run import EpochMetric, TrainingRun
+from trainer.models.seat import Seat
 
-__all__ = ["Dataset", "EpochMetric", "Photo", "TrainingRun"]
+__all__ = ["Dataset", "EpochMetric", "Photo", "Seat", "TrainingRun"]

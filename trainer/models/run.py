@@ -20,6 +20,7 @@ from breedsite.jobs import Job, JobQuerySet
 from classifier import crash
 from classifier.models import ModelVersion
 from trainer.models.dataset import NAME, Dataset
+from trainer.models.seat import Seat
 from trainer.presets import PRESETS
 from trainer.recipe import Recipe, RecipeError
 
@@ -77,7 +78,7 @@ class TrainingRun(Job):
     recipe = models.JSONField(help_text="every hyperparameter")
     parent = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="children")
     version = models.ForeignKey(ModelVersion, models.SET_NULL, null=True, blank=True, related_name="runs")
-    device = models.CharField(max_length=100, blank=True, help_text="where it trains or trained last")
+    device = models.CharField(max_length=255, blank=True, help_text="where it trains or trained last")
     found = models.JSONField(default=dict, help_text="the curve of a range test, and what it suggests")
     live = models.JSONField(default=dict, help_text="the step under way")
     use = models.JSONField(default=list, help_text="what it used of its machine (see trainer.models.using)")
@@ -98,6 +99,11 @@ class TrainingRun(Job):
         kind = ", range test" if self.kind == self.Kind.RANGE_TEST else ""
         return f"run {self.pk} ({self.name}{kind})"
 
+    @classmethod
+    def seize(cls, pk: int, token: UUID, **claimed: Any) -> None:
+        """Each of the devices on which it is to train."""
+        Seat.take(claimed["device"], run=pk, token=token, held=HELD)
+
     @staticmethod
     def number_in_queue() -> Combinable:
         """`place` as an annotation of many rows; of those that do not wait it means nothing."""
@@ -109,6 +115,14 @@ class TrainingRun(Job):
     def folder(self) -> Path:
         """Its job files, log and checkpoints."""
         return Path(settings.RUNS_DIR) / str(self.pk)
+
+    @property
+    def trained_on(self) -> str:
+        """Its devices in words, with how many processes share its batches where they are several."""
+        machine, _, names = self.device.rpartition(" ")
+        devices = names.split("+")
+        several = f", {len(devices)} processes" if len(devices) > 1 else ""
+        return f"{machine} {', '.join(dict.fromkeys(devices))}{several}".strip()
 
     @property
     def answers(self) -> Path:

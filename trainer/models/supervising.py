@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from breedsite.holding import Ask, Heart, Lost
-from classifier.devices import places
+from classifier.devices import grouped, places
 from classifier.logs import about
 from trainer.models.attempt import Attempt
 from trainer.models.run import TrainingRun, TrainingRunQuerySet
@@ -22,8 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def devices() -> list[str]:
-    """The places of this machine where a training can run: its name, then what torch calls the device."""
-    return [f"{os.uname().nodename} {place}" for place in places(settings.TORCH_DEVICE)]
+    """The places of this machine where a training can run: its name, then what torch calls the device, or the devices
+    on which it trains together. Several processes share a processor where that was asked for, not for want of a GPU."""
+    found = places(settings.TORCH_DEVICE)
+    spare = found == ("cpu",) and settings.TORCH_DEVICE != "cpu"
+    groups = grouped(found, "1" if spare else settings.DEVICES_PER_RUN)
+    return [f"{os.uname().nodename} {'+'.join(group)}" for group in groups]
 
 
 def device() -> str:
