@@ -159,6 +159,8 @@ def answered(batch: Batch, chunk: Chunk, decoders: Decoders) -> Iterator[list[Ba
         return
     device = chunk.device.rpartition(" ")[2]
     folders = tuple((version.path, version.digest) for version in batch.members)
+    for version in batch.members:
+        version.bring()
     ensemble = loaded(folders, Combine(batch.combine), device)
     read = reader(batch)
     size = GROUP if device == "cpu" else GROUP_ON_GPU

@@ -99,7 +99,7 @@ created = operation(
     says="It waits for a worker; `Location` says where it is.",
     status=201,
     parameters=[IDEMPOTENCY_KEY],
-    codes=[*BODY, *AGAIN],
+    codes=[*BODY, *AGAIN, "storage_unavailable"],
     examples=[
         shown(QUEUED, status=201),
         sent("A zip that was sent", {"name": "dogs", "upload": AN_UPLOAD, "upload_name": "dogs.zip"}),

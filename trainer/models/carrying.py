@@ -1,0 +1,176 @@
+"""A run that any host may take up, where they share a storage: what it needs is here before it is worked on, and its
+newest checkpoint goes there after each epoch, so that whoever goes on has at most one to do again.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from breedsite.storage import Broken, Entry, Piece, StorageAway, named, store
+from classifier.models.keeping import VERSIONS
+from trainer.models.sharing import DATASETS, bring_photos
+
+if TYPE_CHECKING:
+    from trainer.models.run import TrainingRun
+
+log = logging.getLogger(__name__)
+
+KEEP = 2  # checkpoints of a run in the storage: should the newest be damaged, there is another
+LAST_SECONDS = 5.0  # that a training which has ended waits for its last checkpoint to arrive
+AGAIN_SECONDS = 10.0  # after which a checkpoint is sent again that did not arrive
+RUNS = "runs"
+
+
+@contextmanager
+def at_hand(run: "TrainingRun", going: Callable[[], bool]) -> Iterator["Carrier | None"]:
+    """Its photos, the version that it starts from and its newest checkpoint are here within the block, and stay.
+
+    Raises SourceError, ArtifactError, StorageAway, Cut, OSError.
+    """
+    if not store().on:
+        yield None
+        return
+    dataset, parent = run.dataset, run.parent.version if run.parent else None
+    with store().holding(DATASETS, dataset.folder or "none"):
+        if run.fingerprint == dataset.fingerprint and dataset.status == dataset.Status.READY:
+            bring_photos(dataset, going=going)
+        if parent is None:
+            with Carrier(run, bring_checkpoint(run)) as carrier:
+                yield carrier
+            return
+        with store().holding(VERSIONS, parent.folder):
+            parent.bring()
+            with Carrier(run, bring_checkpoint(run)) as carrier:
+                yield carrier
+
+
+def checkpoints(run: "TrainingRun") -> list[Entry]:
+    """Those in the storage, the newest last. Raises StorageAway."""
+    found = [one for one in store().entries(f"{RUNS}/{run.pk}/attempt-") if named(one).endswith(".checkpoint")]
+    return sorted(found, key=lambda one: (stem(one), one.modified))
+
+
+def stem(entry: Entry) -> str:
+    """epoch-00003-step-0000000.checkpoint: in their order they are older and newer."""
+    return Path(named(entry)).name
+
+
+def bring_checkpoint(run: "TrainingRun") -> Path | None:
+    """The newest that is sound, here; None where the storage has none that this host lacks. Raises StorageAway."""
+    for entry in reversed(checkpoints(run)):
+        file = run.folder / named(entry).removeprefix(f"{RUNS}/{run.pk}/")
+        if file.exists():
+            return file
+        try:
+            store().fetch([Piece(named(entry), file, entry.name.rpartition(".")[2])])
+        except Broken as error:
+            log.warning("%s The checkpoint before it is used.", error)
+            continue
+        log.info("%s goes on from %s, which came from the storage.", run, file.name)
+        return file
+    return None
+
+
+def drop_checkpoints(run: "TrainingRun") -> None:
+    """It has finished, and nobody needs them any more."""
+    store().remove(f"{RUNS}/{run.pk}/attempt-")
+
+
+class Carrier(threading.Thread):
+    """Puts the newest checkpoint of a run into the storage whenever `hear` is told of an epoch, in a thread of its own:
+    a slow storage holds up neither the training nor who watches it."""
+
+    def __init__(self, row: "TrainingRun", known: Path | None) -> None:
+        super().__init__(name="carrier", daemon=True)
+        self.row = row
+        self.there = known  # the newest checkpoint that is in the storage
+        self.news = threading.Condition()
+        self.asked, self.done = 1, 0  # how often there was a reason to look, and up to which of them all is there
+        self.over = False
+
+    def __enter__(self) -> "Carrier":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """What is on its way arrives, or not: nobody waits."""
+        with self.news:
+            self.over = True
+            self.news.notify_all()
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """The event of a training process: an epoch, or that it has ended; its last checkpoint is then waited for."""
+        if event["event"] not in ("epoch", "ended"):
+            return
+        with self.news:
+            self.asked += 1
+            self.news.notify_all()
+            if event["event"] == "ended":
+                self.news.wait_for(lambda: self.done == self.asked, LAST_SECONDS)
+
+    def run(self) -> None:
+        arrived = True
+        while True:
+            with self.news:
+                if arrived:
+                    self.news.wait_for(lambda: self.over or self.done != self.asked)
+                elif not self.over:
+                    self.news.wait(AGAIN_SECONDS)
+                if self.over and (not arrived or self.done == self.asked):
+                    return
+                asked = self.asked
+            arrived = self.carry()
+            with self.news:
+                self.done = asked if arrived else self.done
+                self.news.notify_all()
+
+    def carry(self) -> bool:
+        """Send the newest. False where it did not arrive."""
+        files = sorted(self.row.folder.glob("attempt-*/epoch-*.checkpoint"), key=lambda file: file.name)
+        if not files or files[-1] == self.there:
+            return True
+        newest = files[-1]
+        try:
+            store().push([Piece(f"{RUNS}/{self.row.pk}/{newest.parent.name}/{newest.name}", newest)])
+            self.there = newest
+            store().take_away(one.name for one in checkpoints(self.row)[:-KEEP])
+        except FileNotFoundError:  # there is a newer one by now, and its epoch is told
+            return True
+        except OSError as error:
+            log.warning("The checkpoint %s of %s is not in the storage yet: %s", newest.name, self.row, error)
+            return False
+        return True
+
+
+# --- what its version answered ----------------------------------------------------------------------------------------
+def share_answers(run: "TrainingRun") -> None:
+    """Put them into the storage, where there are any. Raises StorageAway."""
+    if store().on and run.answers.exists():
+        store().push([Piece(f"{RUNS}/{run.pk}/{run.answers.name}", run.answers)])
+
+
+def bring_answers(run: "TrainingRun") -> None:
+    """Get them, where they are not here, or those of an earlier attempt are. Raises FileNotFoundError where nobody has
+    them, StorageAway."""
+    try:
+        store().renew(Piece(f"{RUNS}/{run.pk}/{run.answers.name}", run.answers))
+    except Broken as error:
+        raise FileNotFoundError(str(error)) from error
+
+
+def tidy_runs() -> None:
+    """Remove from the storage the checkpoints that arrived after their run had ended, and the runs without a row."""
+    from trainer.models.run import TrainingRun
+
+    with suppress(StorageAway):  # looked at again later
+        by_run: dict[str, list[str]] = {}
+        for entry in store().abandoned(f"{RUNS}/"):
+            by_run.setdefault(entry.name.split("/")[1], []).append(entry.name)
+        rows = dict(TrainingRun.objects.filter(pk__in=filter(str.isdecimal, by_run)).values_list("pk", "status"))
+        for pk, names in by_run.items():
+            status = rows.get(int(pk)) if pk.isdecimal() else None
+            if status in (None, TrainingRun.Status.FINISHED):
+                store().take_away(name for name in names if status is None or "/attempt-" in name)
