@@ -14,6 +14,7 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,18 @@ class ReadCache:
             finally:
                 os.close(opened)
 
+    @contextmanager
+    def alone(self, kind: str, name: str) -> Iterator[None]:
+        """Of all processes of this host that ask for the same one at a time is within the block."""
+        note = self._note("alone", f"{kind}-{name}")
+        note.parent.mkdir(parents=True, exist_ok=True)
+        opened = os.open(note, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(opened)
+
     def forget(self, kind: str, name: str) -> bool:
         """Remove the folder, which the storage has or nobody needs. False where somebody uses it."""
         note = self._note(kind, name)
@@ -95,6 +108,19 @@ class ReadCache:
         shutil.rmtree(rubbish, ignore_errors=True)
         return True
 
+    # --- what is still to go from the storage ---------------------------------------------------------------------
+    def owe(self, prefix: str) -> None:
+        note = self._note("owed", quote(prefix, safe=""))
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+
+    def owed(self) -> list[str]:
+        return [unquote(note.name) for note in (self.place / "owed").glob("*")]
+
+    def paid(self, prefix: str) -> None:
+        self._note("owed", quote(prefix, safe="")).unlink(missing_ok=True)
+
+    # --- the bound ------------------------------------------------------------------------------------------------
     def make_room(self, max_bytes: int, *, keep: Container[tuple[str, str]] = ()) -> int:
         """Remove the folders used longest ago until the others fit, but never those to `keep`, by kind and name; how
         many bytes that were."""

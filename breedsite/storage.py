@@ -178,7 +178,7 @@ class Store:
             return list(self.backend.walk(prefix))
 
     def remove(self, prefix: str) -> None:
-        """Take away everything whose name begins so. Where the storage is away it stays, until a sweep finds it."""
+        """Take away everything whose name begins so. Where the storage is away this host does it later (`settle`)."""
         assert prefix.endswith(("/", ".", "-"))
         if self.backend is None:
             return
@@ -186,6 +186,16 @@ class Store:
             self.take_away(one.name for one in self.entries(prefix))
         except StorageAway as error:
             log.warning("%s* stays in the storage for now: %s", prefix, error)
+            self.cache.owe(prefix)
+
+    def settle(self) -> None:
+        """Take away what could not be when it was to go."""
+        for prefix in self.cache.owed():
+            try:
+                self.take_away(one.name for one in self.entries(prefix))
+            except StorageAway:
+                return
+            self.cache.paid(prefix)
 
     def take_away(self, names: Iterable[str]) -> None:
         """These objects. Raises StorageAway."""
@@ -193,12 +203,26 @@ class Store:
             with self._reached():
                 self.backend.remove(names)
 
+    def is_due(self, kind: str) -> bool:
+        """Whether it is time to look for what no row names, which is once an hour."""
+        if self.backend is None or time.monotonic() - self.swept.get(kind, -SWEEP_SECONDS) < SWEEP_SECONDS:
+            return False
+        self.swept[kind] = time.monotonic()
+        return True
+
+    def folders(self, kind: str) -> set[str]:
+        """The names of all folders of a kind. Raises StorageAway."""
+        if self.backend is None:
+            return set()
+        with self._reached():
+            self.backend.check()
+            try:
+                return set(self.backend.listdir(kind)[0])
+            except FileNotFoundError:  # nothing of that kind was ever put there
+                return set()
+
     def abandoned(self, prefix: str) -> list[Entry]:
-        """Of what begins so the objects that are old enough to be named by a row: once an hour, else none. Raises
-        StorageAway."""
-        if self.backend is None or time.monotonic() - self.swept.get(prefix, -SWEEP_SECONDS) < SWEEP_SECONDS:
-            return []
-        self.swept[prefix] = time.monotonic()
+        """The objects with this beginning, where they are old enough to be named by a row. Raises StorageAway."""
         return [one for one in self.entries(prefix) if time.time() - one.modified > ABANDONED_SECONDS]
 
     # --- what is here ---------------------------------------------------------------------------------------------

@@ -221,13 +221,16 @@ def test_what_a_killed_import_left_in_the_storage_is_swept_when_it_is_old(shared
     dataset = imported(tmp_path)
     file = tmp_path / "x"
     file.write_bytes(b"x")
-    shared.push([Piece("datasets/99-abc/ab/x.png", file), Piece("uploads/1-x.zip", file)])
+    half = [Piece(f"datasets/99-abc/{name}", file) for name in ("ab/x.png", "unpublished")]
+    whole = Piece("datasets/98-abc/ab/x.png", file)  # of the rows of another database
+    shared.push([*half, whole, Piece("uploads/1-x.zip", file)])
     tidy_datasets()
-    assert len(names(shared)) == 38
+    assert len(names(shared)) == 40
     shared.swept.clear()
-    monkeypatch.setattr("breedsite.storage.ABANDONED_SECONDS", -1)
+    for place in ("breedsite.storage", "classifier.models.keeping"):
+        monkeypatch.setattr(f"{place}.ABANDONED_SECONDS", -1)
     tidy_datasets()
-    assert len(names(shared)) == 36 and all(name.startswith(f"datasets/{dataset.folder}/") for name in names(shared))
+    assert {name.split("/")[1] for name in names(shared)} == {dataset.folder, "98-abc"} and len(names(shared)) == 37
 
 
 # --- zips on their way ------------------------------------------------------------------------------------------------

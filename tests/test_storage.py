@@ -260,3 +260,16 @@ def test_hosts_that_share_a_storage_are_warned_of_keys_of_their_own(settings):
     assert problem.id == "breedsite.W003" and "SECRET_KEY" in problem.hint
     settings.SECRET_KEY_IS_OURS = False
     assert check(None) == []
+
+
+def test_what_could_not_be_removed_is_removed_when_the_storage_is_back(settings, folder, tmp_path):
+    shared = share(settings, folder)
+    shared.push([Piece(name, written(tmp_path / "here")) for name in ("runs/1/attempt-1/x", "runs/2/attempt-1/x")])
+    mark = tmp_path / "mnt" / ".breedsite"
+    mark.unlink()
+    shared.remove("runs/1/")
+    shared.settle()
+    mark.touch()
+    assert len(objects(shared)) == 2
+    shared.settle()
+    assert [name[:7] for name in objects(shared)] == ["runs/2/"] and shared.cache.owed() == []

@@ -1,10 +1,11 @@
-"""Where the folders of versions go and come from where hosts share a storage (breedsite.storage)."""
+"""Where the folders of versions and batches go and come from where hosts share a storage (breedsite.storage)."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
@@ -12,6 +13,12 @@ from breedsite.storage import ABANDONED_SECONDS, Broken, Piece, StorageAway, nam
 from classifier import artifact
 from classifier.artifact import AlreadyThere, ArtifactError
 from classifier.spec import FILES, Spec
+
+if TYPE_CHECKING:
+    from classifier.models.batch import Batch
+    from classifier.models.chunk import BatchItem
+
+log = logging.getLogger(__name__)
 
 VERSIONS, BATCHES = "versions", "batches"
 
@@ -66,21 +73,30 @@ def make_room() -> None:
         store().make_room(keep={(VERSIONS, folder) for folder in active})
 
 
-def tidy(kind: str, known: Callable[[set[str]], set[str]]) -> None:
-    """Remove the folders of this kind that no row names: of those with these names `known` tells which are. Here only
-    what came from the storage; young ones may be of a row that is not committed yet."""
+def tidy_here(kind: str, known: Callable[[set[str]], set[str]]) -> None:
+    """Remove the folders of this kind that came from the storage and that no row names: of those with these names
+    `known` tells which are. Young ones may be of a row that is not committed yet."""
     if not store().on:
         return
-    here = {name for name, used in store().cache.names(kind).items() if time.time() - used > ABANDONED_SECONDS}
-    there: dict[str, list[str]] = {}
-    with suppress(StorageAway):  # looked at again later
-        for entry in store().abandoned(f"{kind}/"):
-            there.setdefault(entry.name.split("/")[1], []).append(entry.name)
-    unknown = (here | there.keys()) - known(here | there.keys()) if here or there else set()
-    for name in unknown:
+    store().settle()
+    old = {name for name, used in store().cache.names(kind).items() if time.time() - used > ABANDONED_SECONDS}
+    for name in old - known(old) if old else ():
         store().cache.forget(kind, name)
-        with suppress(StorageAway):
-            store().take_away(there.get(name, []))
+
+
+def tidy_there(kind: str, known: Callable[[set[str]], set[str]], *, mark: str = "") -> None:
+    """The same for the folders of the storage; with a `mark` only those that have an object of this name: whoever names
+    another database must not lose what the rows of the first one name."""
+    if not store().is_due(kind):
+        return
+    with suppress(StorageAway):  # looked at again later
+        there = store().folders(kind)
+        for name in there - known(there) if there else ():
+            all_of_it = store().entries(f"{kind}/{name}/")
+            marked = not mark or any(named(one) == f"{kind}/{name}/{mark}" for one in all_of_it)
+            if marked and all(one.modified < time.time() - ABANDONED_SECONDS for one in all_of_it):
+                store().take_away(one.name for one in all_of_it)
+                log.info("Removed %s/%s from the storage: no row names it.", kind, name)
 
 
 def folders_of(rows: models.QuerySet[Any]) -> Callable[[set[str]], set[str]]:
@@ -88,7 +104,71 @@ def folders_of(rows: models.QuerySet[Any]) -> Callable[[set[str]], set[str]]:
     return lambda names: set(rows.filter(folder__in=names).values_list("folder", flat=True))
 
 
+# --- batches ----------------------------------------------------------------------------------------------------------
+def photo(batch: "Batch", item: "BatchItem") -> Piece:
+    """A photo that was sent by itself; its name begins with its sha256."""
+    return Piece(f"{BATCHES}/{batch.pk}/files/{item.file}", batch.folder / "files" / item.file, item.file[:64])
+
+
+def share_photos(batch: "Batch", items: Sequence["BatchItem"]) -> None:
+    """Put the photos of these rows into the storage, those that have one. Raises StorageAway, OSError."""
+    if store().on and any(item.file for item in items):
+        store().push(photo(batch, item) for item in items if item.file)
+        store().cache.mark(BATCHES, str(batch.pk))
+
+
+def bring_photos(batch: "Batch", items: Iterable["BatchItem"]) -> None:
+    """Get those that are not here. Raises Broken, StorageAway, OSError."""
+    if not store().on:
+        return
+    pieces = (photo(batch, item) for item in items if item.file)
+    if store().fetch(piece for piece in pieces if not piece.file.exists()):
+        store().cache.mark(BATCHES, str(batch.pk))
+        make_room()
+
+
+def zip_of(batch: "Batch") -> Piece:
+    return Piece(f"{BATCHES}/{batch.pk}/photos.zip", batch.folder / "photos.zip")
+
+
+def share_zip(batch: "Batch") -> None:
+    """Put its zip into the storage. Raises StorageAway, OSError."""
+    if store().on:
+        store().push([zip_of(batch)])
+        store().cache.mark(BATCHES, str(batch.pk))
+
+
+def bring_zip(batch: "Batch") -> None:
+    """Get its zip, where it is not here: it may be large, so one process of this host does. Raises Broken,
+    StorageAway, OSError."""
+    piece = zip_of(batch)
+    if not store().on or piece.file.exists():
+        return
+    with store().cache.alone(BATCHES, str(batch.pk)):
+        if not piece.file.exists():
+            store().fetch([piece])
+            store().cache.mark(BATCHES, str(batch.pk))
+            make_room()
+
+
+def drop_batch(pk: int) -> None:
+    """Its photos are not kept any longer."""
+    store().remove(f"{BATCHES}/{pk}/")
+    store().cache.forget(BATCHES, str(pk))
+
+
+def tidy_batches() -> None:
+    from classifier.models.batch import Batch
+
+    def known(names: set[str]) -> set[str]:
+        rows = Batch.objects.filter(pk__in=filter(str.isdecimal, names), photos_gone_at=None)
+        return set(map(str, rows.values_list("pk", flat=True)))
+
+    tidy_here(BATCHES, known)
+    tidy_there(BATCHES, known)
+
+
 def tidy_versions() -> None:
     from classifier.models.version import ModelVersion
 
-    tidy(VERSIONS, folders_of(ModelVersion.objects.all()))
+    tidy_here(VERSIONS, folders_of(ModelVersion.objects.all()))

@@ -162,15 +162,14 @@ def bring_answers(run: "TrainingRun") -> None:
 
 
 def tidy_runs() -> None:
-    """Remove from the storage the checkpoints that arrived after their run had ended, and the runs without a row."""
+    """Remove from the storage the checkpoints that arrived after their run had ended."""
     from trainer.models.run import TrainingRun
 
     with suppress(StorageAway):  # looked at again later
-        by_run: dict[str, list[str]] = {}
-        for entry in store().abandoned(f"{RUNS}/"):
-            by_run.setdefault(entry.name.split("/")[1], []).append(entry.name)
-        rows = dict(TrainingRun.objects.filter(pk__in=filter(str.isdecimal, by_run)).values_list("pk", "status"))
-        for pk, names in by_run.items():
-            status = rows.get(int(pk)) if pk.isdecimal() else None
-            if status in (None, TrainingRun.Status.FINISHED):
-                store().take_away(name for name in names if status is None or "/attempt-" in name)
+        if not store().is_due(RUNS):
+            return
+        late = [one.name for one in store().abandoned(f"{RUNS}/") if "/attempt-" in one.name]
+        numbers = {name.split("/")[1] for name in late}
+        rows = TrainingRun.objects.filter(pk__in=filter(str.isdecimal, numbers), status=TrainingRun.Status.FINISHED)
+        finished = set(map(str, rows.values_list("pk", flat=True)))
+        store().take_away(name for name in late if name.split("/")[1] in finished)

@@ -21,7 +21,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
 
-from breedsite.storage import WAIT_SECONDS, Cut, StorageAway
+from breedsite.storage import WAIT_SECONDS, Cut, StorageAway, store
 from classifier.guard import Limits
 from classifier.sources.listing import SourceError
 from trainer import report
@@ -71,12 +71,13 @@ def perform(
     folder = Path(settings.DATASETS_DIR) / own_folder(dataset.pk, dataset.token)
     staging = folder.with_name(folder.name + UNFINISHED)
     try:
-        with heart(dataset, leaving):
+        parent = dataset.parent
+        with heart(dataset, leaving), store().holding(sharing.DATASETS, parent.folder if parent else "none"):
             folder.parent.mkdir(parents=True, exist_ok=True)
             sweep(Dataset.objects.all())
-            if dataset.parent:
-                sharing.bring_photos(dataset.parent, going=partial(goes_on, dataset))
-                content, rows = editing.edited(dataset, dataset.parent, staging)
+            if parent:
+                sharing.bring_photos(parent, going=partial(goes_on, dataset))
+                content, rows = editing.edited(dataset, parent, staging)
             else:
                 content = examined(dataset, staging, say)
                 rows = batches(dataset, content)
@@ -197,6 +198,7 @@ def publish(
         sharing.drop_photos(folder.name)
         raise
     (folder / UNPUBLISHED).unlink(missing_ok=True)
+    sharing.published(folder)
     discard_upload(dataset)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from breedsite.storage import Broken, Piece, StorageAway, always, named, store
-from classifier.models.keeping import folders_of, make_room, tidy
+from classifier.models.keeping import folders_of, make_room, tidy_here, tidy_there
 from classifier.sources.listing import SourceError
 from trainer.ingest import download
-from trainer.models.leftovers import own_folder
+from trainer.models.leftovers import UNPUBLISHED, own_folder
 
 if TYPE_CHECKING:
     from trainer.models.dataset import Dataset
@@ -29,12 +29,19 @@ def piece(file: Path, sha256: str) -> Piece:
 
 
 def share_photos(folder: Path, *, going: Callable[[], bool] = always) -> None:
-    """Put all photos of a dataset into the storage. Raises StorageAway, Cut, OSError."""
+    """Put all photos of a dataset into the storage, with a mark that says that no row names them yet. Raises
+    StorageAway, Cut, OSError."""
     if store().on:
+        store().push([Piece(f"{DATASETS}/{folder.name}/{UNPUBLISHED}", folder / UNPUBLISHED)])
         store().push(
             (piece(file, file.stem) for file in sorted(folder.glob("[0-9a-f][0-9a-f]/[0-9a-f]*"))), going=going
         )
         store().cache.mark(DATASETS, folder.name)
+
+
+def published(folder: Path) -> None:
+    """A row names them now."""
+    store().remove(f"{DATASETS}/{folder.name}/{UNPUBLISHED}.")
 
 
 def bring_photos(dataset: "Dataset", *, going: Callable[[], bool] = always) -> None:
@@ -128,9 +135,10 @@ def tidy_datasets() -> None:
         held = rows.filter(status__in=Dataset.HELD, token__isnull=False).values_list("pk", "token")
         return folders_of(rows)(names) | {own_folder(pk, token) for pk, token in held if token is not None}
 
-    tidy(DATASETS, known)
+    tidy_here(DATASETS, known)
+    tidy_there(DATASETS, known, mark=UNPUBLISHED)
     with suppress(StorageAway):
-        old = store().abandoned(f"{UPLOADS}/")
+        old = store().abandoned(f"{UPLOADS}/") if store().is_due(UPLOADS) else []
         waiting = {
             Path(path).name for path in rows.filter(status__in=Dataset.ACTIVE).values_list("source_path", flat=True)
         }
