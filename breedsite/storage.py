@@ -166,7 +166,7 @@ class Store:
         entries = [one for one in self.entries(f"{name}.") if named(one) == name]
         if not entries:
             raise Broken(f"{name} is not in the storage.")
-        newest = max(entries, key=lambda one: one.modified)
+        newest = max(entries, key=lambda one: (one.modified, one.bytes))
         return newest.name.rpartition(".")[2]
 
     # --- what is there --------------------------------------------------------------------------------------------

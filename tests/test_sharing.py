@@ -23,6 +23,7 @@ from tests.buckets import share
 from tests.photos import write_photos
 from tests.squares import make_run
 from trainer.admin import suspects
+from trainer.admin.run_figures import last_lines
 from trainer.models import Dataset, TrainingRun
 from trainer.models.carrying import bring_checkpoint
 from trainer.models.importing import cancel, perform
@@ -295,8 +296,11 @@ def test_a_run_that_was_stopped_at_one_host_goes_on_at_another(shared, hosts, se
     run.refresh_from_db()
     assert run.status == "finished" and run.epochs.count() == 3, run.failure
     assert newest.split("/")[2] == "attempt-1"
-    assert [name.rpartition(".")[0] for name in names(shared, "runs/")] == [f"runs/{run.pk}/answers.npy"]
+    left = [f"runs/{run.pk}/answers.npy", f"runs/{run.pk}/log.txt"]
+    assert [name.rpartition(".")[0] for name in names(shared, "runs/")] == left
     hosts("a")
+    log = "\n".join(last_lines(run))
+    assert "leaving after epoch" in log and "test: top-1" in log and not (run.folder / "log.txt").exists()
     assert len(suspects.rows(suspects.runs(run.dataset)[0])) == 36
 
 

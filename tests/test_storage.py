@@ -243,12 +243,13 @@ def test_an_address_is_taken_as_it_is(url, monkeypatch):
 
 
 def test_without_a_storage_nothing_is_done(settings, tmp_path):
+    settings.DATA_DIR = tmp_path / "var"
     assert not store().on
     assert store().push([Piece(NAME, tmp_path / "nothing")]) == store().fetch([Piece(NAME, tmp_path / "nothing")]) == 0
     with store().holding("datasets", "x"):
         store().remove("datasets/x/")
         store().make_room()
-    assert not (settings.DATA_DIR / "storage").exists()
+    assert not settings.DATA_DIR.exists()
 
 
 def test_hosts_that_share_a_storage_are_warned_of_keys_of_their_own(settings):

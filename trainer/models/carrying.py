@@ -6,7 +6,9 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from breedsite.storage import Broken, Entry, Piece, StorageAway, named, store
@@ -22,6 +24,8 @@ KEEP = 2  # checkpoints of a run in the storage: should the newest be damaged, t
 LAST_SECONDS = 5.0  # that a training which has ended waits for its last checkpoint to arrive
 AGAIN_SECONDS = 10.0  # after which a checkpoint is sent again that did not arrive
 RUNS = "runs"
+LOG_SECONDS = 5.0  # between two looks for the log of another host's training
+looked: dict[int, float] = {}  # run -> when somebody looked, monotonic seconds
 
 
 @contextmanager
@@ -33,6 +37,7 @@ def at_hand(run: "TrainingRun", going: Callable[[], bool]) -> Iterator["Carrier 
     if not store().on:
         yield None
         return
+    bring_log(run)
     dataset, parent = run.dataset, run.parent.version if run.parent else None
     with store().holding(DATASETS, dataset.folder or "none"):
         if run.fingerprint == dataset.fingerprint and dataset.status == dataset.Status.READY:
@@ -129,18 +134,17 @@ class Carrier(threading.Thread):
 
     def carry(self) -> bool:
         """Send the newest. False where it did not arrive."""
-        files = sorted(self.row.folder.glob("attempt-*/epoch-*.checkpoint"), key=lambda file: file.name)
-        if not files or files[-1] == self.there:
-            return True
-        newest = files[-1]
+        newest = max(self.row.folder.glob("attempt-*/epoch-*.checkpoint"), key=lambda file: file.name, default=None)
         try:
-            store().push([Piece(f"{RUNS}/{self.row.pk}/{newest.parent.name}/{newest.name}", newest)])
-            self.there = newest
-            store().take_away(one.name for one in checkpoints(self.row)[:-KEEP])
+            if newest is not None and newest != self.there:
+                store().push([Piece(f"{RUNS}/{self.row.pk}/{newest.parent.name}/{newest.name}", newest)])
+                self.there = newest
+                store().take_away(one.name for one in checkpoints(self.row)[:-KEEP])
+            share_log(self.row)
         except FileNotFoundError:  # there is a newer one by now, and its epoch is told
             return True
         except OSError as error:
-            log.warning("The checkpoint %s of %s is not in the storage yet: %s", newest.name, self.row, error)
+            log.warning("The newest checkpoint of %s is not in the storage yet: %s", self.row, error)
             return False
         return True
 
@@ -159,6 +163,39 @@ def bring_answers(run: "TrainingRun") -> None:
         store().renew(Piece(f"{RUNS}/{run.pk}/{run.answers.name}", run.answers))
     except Broken as error:
         raise FileNotFoundError(str(error)) from error
+
+
+# --- its log ----------------------------------------------------------------------------------------------------------
+def own_log(run: "TrainingRun") -> Piece:
+    return Piece(f"{RUNS}/{run.pk}/log.txt", run.folder / "log.txt")
+
+
+def share_log(run: "TrainingRun") -> None:
+    """Put it into the storage as it is now, in place of what it was. Raises StorageAway, OSError."""
+    if store().push(piece for piece in [own_log(run)] if piece.file.exists()):
+        written = sorted(store().entries(f"{own_log(run).name}."), key=lambda one: (one.modified, one.bytes))
+        store().take_away(one.name for one in written[:-1])
+
+
+def log_of(run: "TrainingRun") -> Path:
+    """Where to read it: of another host's there is a copy that is some seconds old. Every host goes on with the log of
+    the one before, so the longer one is the newer."""
+    file, copy = run.folder / "log.txt", run.folder / "log.copy.txt"
+    if not store().on:
+        return file
+    if monotonic() - looked.get(run.pk, -LOG_SECONDS) >= LOG_SECONDS:
+        looked[run.pk] = monotonic()
+        with suppress(Broken, OSError):  # none was written yet, or it comes later
+            store().renew(replace(own_log(run), file=copy))
+    return max((file, copy), key=lambda one: one.stat().st_size if one.exists() else -1)
+
+
+def bring_log(run: "TrainingRun") -> None:
+    """Let this host go on with the log of the one before."""
+    looked.pop(run.pk, None)
+    newest = log_of(run)
+    if newest.exists() and newest != own_log(run).file:
+        newest.replace(own_log(run).file)
 
 
 def tidy_runs() -> None:
