@@ -48,10 +48,11 @@ class Bucket(S3Storage):
         return f"{self.location}/{name}".lstrip("/")
 
     def begin(self) -> None:
-        self.check()
+        """Nothing has to be made; what boto was told of the way there is tried."""
+        self.client.list_objects_v2(Bucket=self.bucket_name, Prefix=self.key(""), MaxKeys=1)
 
     def check(self) -> None:
-        self.client.head_bucket(Bucket=self.bucket_name)
+        """Each request tells by itself."""
 
     def put(self, name: str, file: IO[bytes]) -> None:
         # A large file goes in parts, several at a time.

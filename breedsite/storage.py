@@ -70,7 +70,7 @@ class Store:
 
     def __init__(self, backend: Backend | None) -> None:
         self.backend = backend
-        self.swept: dict[str, float] = {}  # kind -> when it was last looked through, monotonic seconds
+        self.swept: dict[str, float] = {}  # kind -> when it was last looked for, monotonic seconds
 
     @property
     def on(self) -> bool:
@@ -189,7 +189,9 @@ class Store:
             self.cache.owe(prefix)
 
     def settle(self) -> None:
-        """Take away what could not be when it was to go."""
+        """Take away what could not be when it was to go; once a minute, for each try may take as long as it may."""
+        if not self.is_due("owed", WAIT_SECONDS):
+            return
         for prefix in self.cache.owed():
             try:
                 self.take_away(one.name for one in self.entries(prefix))
@@ -203,9 +205,9 @@ class Store:
             with self._reached():
                 self.backend.remove(names)
 
-    def is_due(self, kind: str) -> bool:
-        """Whether it is time to look for what no row names, which is once an hour."""
-        if self.backend is None or time.monotonic() - self.swept.get(kind, -SWEEP_SECONDS) < SWEEP_SECONDS:
+    def is_due(self, kind: str, seconds: float = SWEEP_SECONDS) -> bool:
+        """Whether it is time to look again for what is to go."""
+        if self.backend is None or time.monotonic() - self.swept.get(kind, -seconds) < seconds:
             return False
         self.swept[kind] = time.monotonic()
         return True

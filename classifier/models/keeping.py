@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.db import Error, models
 
 from breedsite.storage import ABANDONED_SECONDS, Broken, Piece, StorageAway, named, store
 from classifier import artifact
@@ -70,7 +70,8 @@ def make_room() -> None:
 
     if store().on:
         active = ModelVersion.objects.filter(is_active=True).values_list("folder", flat=True)
-        store().make_room(keep={(VERSIONS, folder) for folder in active})
+        with suppress(Error):  # while the database is away nothing is removed
+            store().make_room(keep={(VERSIONS, folder) for folder in active})
 
 
 def tidy_here(kind: str, known: Callable[[set[str]], set[str]]) -> None:
