@@ -1,6 +1,7 @@
 """What hosts with a DATA_DIR each do through the storage that they share: one after the other within this process."""
 
 import io
+import itertools
 import os
 import shutil
 import uuid
@@ -16,7 +17,7 @@ from django.utils import timezone
 from breedsite.storage import Piece, StorageAway, Store
 from classifier.artifact import ArtifactError
 from classifier.models import ModelVersion
-from classifier.uploads import Upload
+from classifier.uploads import Upload, WrongPlace
 from tests.archives import photos, write_zip
 from tests.artifacts import make_artifact
 from tests.buckets import share
@@ -28,7 +29,7 @@ from trainer.models import Dataset, TrainingRun
 from trainer.models.carrying import bring_checkpoint
 from trainer.models.importing import cancel, perform
 from trainer.models.run import EpochMetric
-from trainer.models.sharing import bring_photos, share_upload, tidy_datasets
+from trainer.models.sharing import append, bring_photos, finish, received, tidy_datasets
 from trainer.models.supervising import claim, supervise
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -235,13 +236,27 @@ def test_what_a_killed_import_left_in_the_storage_is_swept_when_it_is_old(shared
 
 
 # --- zips on their way ------------------------------------------------------------------------------------------------
-def sent(settings, tmp_path: Path, data: bytes | None = None) -> Dataset:
+KEY = uuid.uuid4()
+
+
+def upload(settings) -> Upload:
+    """As this host sees it."""
+    return Upload(settings.UPLOADS_DIR, 1, KEY)
+
+
+def zipped(tmp_path: Path) -> bytes:
+    return write_zip(tmp_path / "photos.zip", photos(count=12)).read_bytes()
+
+
+def sent(settings, tmp_path: Path) -> Dataset:
     """A zip has come to this host and waits to be imported."""
-    archive = write_zip(tmp_path / "photos.zip", photos(count=12)) if data is None else None
-    upload = Upload(settings.UPLOADS_DIR, 1, uuid.uuid4())
-    upload.append(archive.read_bytes(), offset=0, total=archive.stat().st_size)
-    share_upload(upload.finish())
-    return Dataset.objects.enqueue("dogs", upload.whole, source_kind="upload", source_name="photos.zip")
+    data = zipped(tmp_path)
+    append(upload(settings), data, offset=0, total=len(data))
+    return enqueued(finish(upload(settings)))
+
+
+def enqueued(place: Path) -> Dataset:
+    return Dataset.objects.enqueue("dogs", place, source_kind="upload", source_name="photos.zip")
 
 
 def test_a_zip_that_comes_to_one_host_is_imported_by_another_and_goes(shared, hosts, settings, tmp_path):
@@ -273,6 +288,58 @@ def test_a_cancelled_upload_goes_from_the_storage(shared, hosts, settings, tmp_p
     assert len(names(shared, "uploads/")) == 1
     hosts("b")
     assert cancel(dataset) and names(shared, "uploads/") == []
+
+
+def test_pieces_may_come_to_any_host_and_the_file_is_put_together_wherever_it_is_needed(
+    shared, hosts, settings, tmp_path
+):
+    data = zipped(tmp_path)
+    steps = [*range(0, len(data), 3000), len(data)]
+    for number, (offset, end) in enumerate(itertools.pairwise(steps)):
+        hosts("ab"[number % 2])
+        assert append(upload(settings), data[offset:end], offset=offset, total=len(data)) == end
+    hosts("c")
+    assert received(upload(settings)) == len(data)
+    hosts("d")
+    dataset = enqueued(finish(upload(settings)))
+    assert upload(settings).whole.read_bytes() == data
+    hosts("e")
+    perform(claimed := Dataset.objects.claim_next())
+    claimed.refresh_from_db()
+    assert claimed == dataset and claimed.status == Dataset.Status.READY
+    assert names(shared, "uploads/") == [] and list(settings.UPLOADS_DIR.iterdir()) == []
+
+
+def test_a_piece_that_is_damaged_there_is_asked_for_again(shared, hosts, settings, tmp_path):
+    data = zipped(tmp_path)
+    append(upload(settings), data[:5000], offset=0, total=len(data))
+    append(upload(settings), data[5000:8000], offset=5000, total=len(data))
+    shared.backend.put(names(shared, "uploads/")[1], io.BytesIO(bytes(3000)))
+    hosts("b")
+    assert received(upload(settings)) in (0, 5000)
+    with pytest.raises(WrongPlace) as caught:
+        append(upload(settings), data[8000:], offset=8000, total=len(data))
+    here = caught.value.received
+    append(upload(settings), data[here:], offset=here, total=len(data))
+    assert finish(upload(settings)).read_bytes() == data
+    hosts("c")
+    perform(dataset := enqueued(upload(settings).whole) and Dataset.objects.claim_next())
+    dataset.refresh_from_db()
+    assert dataset.status == Dataset.Status.READY
+
+
+def test_a_piece_that_did_not_arrive_there_is_made_up_for_at_the_end(on_folder, lose, settings, tmp_path):
+    data = zipped(tmp_path)
+    lose()
+    with pytest.raises(StorageAway):
+        append(upload(settings), data[:5000], offset=0, total=len(data))
+    share(settings, settings.STORAGE_URL)
+    append(upload(settings), data[5000:], offset=5000, total=len(data))
+    enqueued(finish(upload(settings)))
+    on_folder("b")
+    perform(dataset := Dataset.objects.claim_next())
+    dataset.refresh_from_db()
+    assert dataset.status == Dataset.Status.READY
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------

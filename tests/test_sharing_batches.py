@@ -13,6 +13,7 @@ from breedsite.storage import StorageAway, Store
 from classifier import tasks
 from classifier.models import Batch, BatchItem, Chunk, ModelVersion, predicting
 from classifier.models.receiving import receive, receive_piece, start
+from classifier.problems import Refused
 from tests.buckets import share
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,11 +66,17 @@ def test_photos_that_come_to_two_hosts_are_answered_by_a_third(shared, hosts, ve
     assert answer.status_code == 200 and len(list(batch.folder.rglob("*-*"))) == 1
 
 
-def test_a_zip_that_comes_to_one_host_is_answered_by_another(shared, hosts, version, pictures, admin_client):
+def test_a_zip_whose_pieces_come_to_two_hosts_is_answered_by_another(shared, hosts, version, pictures, admin_client):
     batch = Batch.objects.begin([version])
     data = zipped(pictures)
     receive_piece(batch, data[:100], offset=0, total=len(data))
-    receive_piece(batch, data[100:], offset=100, total=len(data))
+    hosts("other")
+    receive_piece(batch, data[100:500], offset=100, total=len(data))
+    with pytest.raises(Refused, match="has not come whole"):
+        start(batch)
+    hosts("a")
+    receive_piece(batch, data[500:], offset=500, total=len(data))
+    hosts("third")
     start(batch)
     hosts("b")
     tasks.predict_batches()

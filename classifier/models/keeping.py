@@ -12,7 +12,9 @@ from django.db import Error, models
 from breedsite.storage import ABANDONED_SECONDS, Broken, Piece, StorageAway, named, store
 from classifier import artifact
 from classifier.artifact import AlreadyThere, ArtifactError
+from classifier.models import pieces as pieces_of_zip
 from classifier.spec import FILES, Spec
+from classifier.uploads import Growing
 
 if TYPE_CHECKING:
     from classifier.models.batch import Batch
@@ -128,26 +130,30 @@ def bring_photos(batch: "Batch", items: Iterable["BatchItem"]) -> None:
         make_room()
 
 
-def zip_of(batch: "Batch") -> Piece:
-    return Piece(f"{BATCHES}/{batch.pk}/photos.zip", batch.folder / "photos.zip")
+def zip_of(batch: "Batch") -> str:
+    """What its zip is called in the storage."""
+    return f"{BATCHES}/{batch.pk}/photos.zip"
 
 
 def share_zip(batch: "Batch") -> None:
-    """Put its zip into the storage. Raises StorageAway, OSError."""
+    """All of its zip is in the storage. Raises StorageAway, OSError."""
     if store().on:
-        store().push([zip_of(batch)])
+        pieces_of_zip.share(batch.folder / "photos.zip", zip_of(batch))
         store().cache.mark(BATCHES, str(batch.pk))
 
 
 def bring_zip(batch: "Batch") -> None:
     """Get its zip, where it is not here: it may be large, so one process of this host does. Raises Broken,
     StorageAway, OSError."""
-    piece = zip_of(batch)
-    if not store().on or piece.file.exists():
+    file = batch.folder / "photos.zip"
+    if not store().on or file.exists():
         return
     with store().cache.alone(BATCHES, str(batch.pk)):
-        if not piece.file.exists():
-            store().fetch([piece])
+        if not file.exists():
+            growing = Growing(file.with_suffix(".part"))
+            if not pieces_of_zip.bring(growing, zip_of(batch)):
+                raise Broken(f"{zip_of(batch)} is not in the storage, or not all of it.")
+            growing.unfinished.rename(file)
             store().cache.mark(BATCHES, str(batch.pk))
             make_room()
 

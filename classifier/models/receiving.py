@@ -10,11 +10,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
-from breedsite.storage import store
+from breedsite.storage import Broken, store
 from classifier.guard import Limits, check
 from classifier.models.batch import MOST_FILES, Batch
 from classifier.models.chunk import BatchItem
-from classifier.models.keeping import BATCHES, share_photos, share_zip
+from classifier.models.keeping import BATCHES, bring_zip, share_photos, share_zip, zip_of
+from classifier.models.pieces import append
 from classifier.problems import Refused
 from classifier.uploads import ZIP_STARTS, Growing, UploadError, WrongPlace
 
@@ -80,7 +81,7 @@ def receive_piece(batch: Batch, data: bytes, *, offset: int, total: int, name: s
     if whole.exists():
         return here
     try:
-        here = Growing(whole.with_suffix(".part")).append(data, offset=offset, total=total)
+        here = append(Growing(whole.with_suffix(".part")), zip_of(batch), data, offset=offset, total=total)
     except WrongPlace as error:
         raise elsewhere(error.received) from error
     except UploadError as error:
@@ -119,6 +120,9 @@ def place(batch: Batch, kind: str, name: str = "") -> int:
 def start(batch: Batch) -> None:
     """All has come: it may be answered. Raises Refused, StorageAway."""
     batch.refresh_from_db()
+    if batch.status == Batch.Status.RECEIVING and batch.source_kind == Batch.SourceKind.ZIP:
+        with suppress(Broken):  # not all of it came, whichever host it came to
+            bring_zip(batch)
     if batch.status != Batch.Status.RECEIVING:
         raise Refused("wrong_state", f"This batch was started before: it is {batch.get_status_display()}.")
     if batch.source_kind == Batch.SourceKind.ZIP and not (batch.folder / "photos.zip").exists():

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from breedsite.storage import Broken, Piece, StorageAway, always, named, store
+from breedsite.storage import Broken, Piece, StorageAway, always, store
+from classifier.models import pieces
 from classifier.models.keeping import folders_of, make_room, tidy_here, tidy_there
 from classifier.sources.listing import SourceError
+from classifier.uploads import Growing, Upload
 from trainer.ingest import download
 from trainer.models.leftovers import UNPUBLISHED, own_folder
 
@@ -92,25 +94,44 @@ def upload(dataset: "Dataset") -> Path:
     return Path(settings.UPLOADS_DIR) / Path(dataset.source_path).name
 
 
-def share_upload(file: Path) -> None:
-    """Put a whole zip into the storage. Raises StorageAway, OSError."""
-    store().push([Piece(f"{UPLOADS}/{file.name}", file)])
+def zip_of(file: Path) -> str:
+    """What a zip is called in the storage."""
+    return f"{UPLOADS}/{file.name}"
+
+
+def received(coming: Upload) -> int:
+    """Bytes of a zip that came, to whichever host. Raises StorageAway, OSError."""
+    return coming.received if coming.whole.exists() else pieces.catch_up(coming, zip_of(coming.whole))
+
+
+def append(coming: Upload, data: bytes, *, offset: int, total: int) -> int:
+    """Take a piece; the bytes that are here now. Raises WrongPlace, UploadError, StorageAway, OSError."""
+    return pieces.append(coming, zip_of(coming.whole), data, offset=offset, total=total)
+
+
+def finish(coming: Upload) -> Path:
+    """The whole zip under its last name, and all of it in the storage. Raises UploadError, StorageAway, OSError."""
+    if not coming.whole.exists():
+        received(coming)
+    whole = coming.finish()
+    pieces.share(whole, zip_of(whole))
+    return whole
 
 
 def bring_upload(dataset: "Dataset") -> Path:
     """The zip, here. Raises SourceError, StorageAway, OSError."""
     file = upload(dataset)
     if store().on and not file.exists():
-        try:
-            store().fetch([Piece(f"{UPLOADS}/{file.name}", file)])
-        except Broken as error:
-            raise SourceError(f"The zip that was sent cannot be read: {error}") from error
+        growing = Growing(file.with_suffix(".part"))
+        if not pieces.bring(growing, zip_of(file)):
+            raise SourceError("The zip that was sent is not in the storage, or not all of it: send it again.")
+        growing.unfinished.rename(file)
     return file
 
 
 def drop_upload(dataset: "Dataset") -> None:
     upload(dataset).unlink(missing_ok=True)
-    store().remove(f"{UPLOADS}/{upload(dataset).name}.")
+    store().remove(f"{zip_of(upload(dataset))}/")
 
 
 def source(dataset: "Dataset") -> Path:
@@ -142,4 +163,4 @@ def tidy_datasets() -> None:
         waiting = {
             Path(path).name for path in rows.filter(status__in=Dataset.ACTIVE).values_list("source_path", flat=True)
         }
-        store().take_away(one.name for one in old if Path(named(one)).name not in waiting)
+        store().take_away(one.name for one in old if one.name.split("/")[1] not in waiting)

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from breedsite.storage import Broken, StorageAway, named, store
 from classifier import artifact
 from classifier.artifact import ArtifactError
-from classifier.models import Batch, ModelVersion
+from classifier.models import Batch, ModelVersion, pieces
 from classifier.models import keeping as classified
 from trainer.models import Dataset, TrainingRun, carrying, sharing
 
@@ -58,7 +58,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{len(here)} of {len(photos)} photos of {dataset} are in the storage")
         for dataset in Dataset.objects.filter(status__in=Dataset.ACTIVE, source_kind=Dataset.SourceKind.UPLOAD):
             if sharing.upload(dataset).exists():
-                sharing.share_upload(sharing.upload(dataset))
+                pieces.share(sharing.upload(dataset), sharing.zip_of(sharing.upload(dataset)))
 
     def batches(self) -> None:
         for batch in Batch.objects.filter(photos_gone_at=None).order_by("pk"):
