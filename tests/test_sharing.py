@@ -17,6 +17,7 @@ from django.utils import timezone
 from breedsite.storage import Piece, StorageAway, Store
 from classifier.artifact import ArtifactError
 from classifier.models import ModelVersion
+from classifier.models.keeping import make_room
 from classifier.uploads import Upload, WrongPlace
 from tests.archives import photos, write_zip
 from tests.artifacts import make_artifact
@@ -26,7 +27,7 @@ from tests.squares import make_run
 from trainer.admin import suspects
 from trainer.admin.run_figures import last_lines
 from trainer.models import Dataset, TrainingRun
-from trainer.models.carrying import bring_checkpoint
+from trainer.models.carrying import at_hand, bring_checkpoint
 from trainer.models.importing import cancel, perform
 from trainer.models.run import EpochMetric
 from trainer.models.sharing import append, bring_photos, finish, received, tidy_datasets
@@ -128,6 +129,21 @@ def test_predictions_go_on_while_the_storage_is_away(on_folder, lose, artifact_f
     answer = admin_client.post(reverse("admin:classifier_modelversion_activate", args=[version.pk]))
     assert answer.status_code == 503 and "storage of files cannot be used" in answer.content.decode()
     assert answer.headers["Retry-After"]
+
+
+def test_the_version_that_answers_stays_however_full_it_is(on_folder, settings, artifact_folder, tmp_path):
+    active = ModelVersion.objects.install(artifact_folder)
+    other = ModelVersion.objects.install(make_artifact(tmp_path / "other", seed=7))
+    on_folder("b")
+    settings.STORAGE_CACHE_BYTES = 1
+    active.activate()
+    other.bring()
+    assert active.path.is_dir() and other.path.is_dir()  # somebody is about to read it
+    make_room()
+    assert active.path.is_dir() and not other.path.is_dir()
+    other.activate()
+    make_room()
+    assert other.path.is_dir() and not active.path.is_dir()
 
 
 # --- photos -----------------------------------------------------------------------------------------------------------
@@ -369,6 +385,20 @@ def test_a_run_that_was_stopped_at_one_host_goes_on_at_another(shared, hosts, se
     log = "\n".join(last_lines(run))
     assert "leaving after epoch" in log and "test: top-1" in log and not (run.folder / "log.txt").exists()
     assert len(suspects.rows(suspects.runs(run.dataset)[0])) == 36
+
+
+def test_what_a_run_works_with_stays_however_full_it_is(on_folder, settings, tmp_path):
+    run = make_run(imported(tmp_path))
+    other = imported(tmp_path, "other")
+    on_folder("b")
+    settings.STORAGE_CACHE_BYTES = 1
+    with at_hand(run, lambda: True):
+        assert run.dataset.path.is_dir()
+        bring_photos(other)
+        make_room()
+        assert run.dataset.path.is_dir() and not other.path.exists()
+    make_room()
+    assert not run.dataset.path.exists()
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(shared, hosts, tmp_path):

@@ -55,7 +55,7 @@ def bring_version(folder: Path, digest: str) -> None:
         except Broken as error:
             raise ArtifactError(str(error)) from error
         store().cache.mark(VERSIONS, folder.name)
-        make_room()
+        make_room((VERSIONS, folder.name))
     elif store().cache.has(VERSIONS, folder.name):
         store().cache.mark(VERSIONS, folder.name)  # it is used now
 
@@ -66,14 +66,15 @@ def drop_version(folder: Path) -> None:
     store().cache.forget(VERSIONS, folder.name)
 
 
-def make_room() -> None:
-    """Keep the cache of this host within its bound; the version that answers stays, for the storage may go away."""
+def make_room(*fresh: tuple[str, str]) -> None:
+    """Keep the cache of this host within its bound. The version that answers stays, for the storage may go away; so do
+    the `fresh` folders, by kind and name, for somebody is about to read them."""
     from classifier.models.version import ModelVersion
 
     if store().on:
         active = ModelVersion.objects.filter(is_active=True).values_list("folder", flat=True)
         with suppress(Error):  # while the database is away nothing is removed
-            store().make_room(keep={(VERSIONS, folder) for folder in active})
+            store().make_room(keep={(VERSIONS, folder) for folder in active} | set(fresh))
 
 
 def tidy_here(kind: str, known: Callable[[set[str]], set[str]]) -> None:
@@ -127,7 +128,7 @@ def bring_photos(batch: "Batch", items: Iterable["BatchItem"]) -> None:
     pieces = (photo(batch, item) for item in items if item.file)
     if store().fetch(piece for piece in pieces if not piece.file.exists()):
         store().cache.mark(BATCHES, str(batch.pk))
-        make_room()
+        make_room((BATCHES, str(batch.pk)))
 
 
 def zip_of(batch: "Batch") -> str:
@@ -155,7 +156,7 @@ def bring_zip(batch: "Batch") -> None:
                 raise Broken(f"{zip_of(batch)} is not in the storage, or not all of it.")
             growing.unfinished.rename(file)
             store().cache.mark(BATCHES, str(batch.pk))
-            make_room()
+            make_room((BATCHES, str(batch.pk)))
 
 
 def drop_batch(pk: int) -> None:

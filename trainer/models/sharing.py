@@ -66,7 +66,7 @@ def bring_photos(dataset: "Dataset", *, going: Callable[[], bool] = always) -> N
     if came:
         log.info("%d photos of %s came from the storage.", came, dataset)
         store().cache.mark(DATASETS, dataset.folder)
-        make_room()
+        make_room((DATASETS, dataset.folder))
 
 
 def bring_photo(file: Path, sha256: str) -> bool:
