@@ -90,6 +90,22 @@ def plain_http_stays_on_this_machine(app_configs: Sequence[AppConfig] | None, **
     ]
 
 
+@register
+def hosts_that_share_a_storage_share_their_key(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    if not settings.STORAGE_URL or not settings.SECRET_KEY_IS_OURS:
+        return []
+    return [
+        Warning(
+            "STORAGE_URL is set and SECRET_KEY is not: each host makes a key of its own, and whoever signs in at one "
+            "web server is a stranger to the next.",
+            hint="Set SECRET_KEY to the same 50 random characters or more on every host.",
+            id="breedsite.W003",
+        )
+    ]
+
+
 def mounts() -> str:
     """/proc/mounts; empty where the system has none."""
     try:

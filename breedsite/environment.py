@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("0", "false", "no", "off")
 DATABASES = ("django.db.backends.sqlite3", "django.db.backends.postgresql")  # those that are tested, with drivers
+BACKENDS = {"file": "breedsite.backends.Folder", "s3": "breedsite.bucket.Bucket"}  # kinds of STORAGE_URL
 NUMBERS = {int: "a whole number, zero or more", float: "a number, zero or more"}
 
 
@@ -72,3 +73,25 @@ class Environment(environ.Env):
         if not sound:
             raise ImproperlyConfigured(f"{var} is not the address of a server: begin it with {' or '.join(kinds)}://.")
         return text
+
+    def storage(self, var: str) -> str:
+        """The address of a storage that hosts share; empty where there is none. It holds no password."""
+        text = self.str(var, default="").strip().rstrip("/")
+        try:
+            parts = urlsplit(text)
+            strange = parts.username or parts.password or parts.query or parts.fragment or parts.port
+        except ValueError:
+            strange = True
+        sound = not strange and (parts.netloc if parts.scheme in BACKENDS.keys() - {"file"} else parts.path)
+        if text and (not sound or parts.scheme not in BACKENDS or (parts.scheme == "file" and parts.netloc)):
+            raise ImproperlyConfigured(
+                f"{var} is not the address of a storage: write file:///folder for one that every host mounts, or "
+                "s3://bucket/prefix. Keys, and the address of a server that is not Amazon's, belong into boto's own "
+                "variables, such as AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL_S3."
+            )
+        return text
+
+
+def shared_storage(url: str) -> dict[str, Any]:
+    """Its entry in Django's STORAGES."""
+    return {"BACKEND": BACKENDS[urlsplit(url).scheme], "OPTIONS": {"url": url}}

@@ -12,6 +12,7 @@ from django.http.request import UnreadablePostError
 from django.template.loader import render_to_string
 from rest_framework import exceptions
 
+from breedsite.storage import StorageAway
 from classifier.gate import request_id, retry_after_seconds
 from classifier.predictor import Busy, NoActiveVersion
 from classifier.problems import PROBLEMS, Refused, document
@@ -28,6 +29,7 @@ SENTENCES = {
     "overloaded": "Too many photos at once: try again in a moment.",
     "database_unavailable": "The database cannot be used just now: try again in a moment.",
     "storage_full": "The disk is full: nothing can be stored until there is room again.",
+    "storage_unavailable": "The storage of files cannot be used just now: try again in a moment.",
 }
 
 DISK_FULL = ("disk is full", "No space left on device")  # as SQLite and PostgreSQL say it
@@ -93,8 +95,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def unforeseen(error: BaseException | None) -> str:
-    """The code of a failure: a disk without room or a database that is away passes, all else is our own mistake."""
+    """The code of a failure: a disk without room, a database or storage that is away pass, all else is our mistake."""
     match error:
+        case StorageAway():
+            return "storage_unavailable"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return "storage_full"
         case OperationalError() if any(words in str(error) for words in DISK_FULL):

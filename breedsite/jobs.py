@@ -76,6 +76,7 @@ class JobQuerySet(models.QuerySet[J]):
                         heartbeat_at=now,
                         started_at=Coalesce("started_at", now),
                         due_at=None,
+                        failure="",  # what it waited for, where it did
                         **claimed,
                     )
                     if won:
@@ -216,6 +217,11 @@ class Job(models.Model):
         """Wait in the queue again, at the old place, for the work is unfinished and its process has to go. Who was
         asked to stop waits only where there is something to keep."""
         return self._let_go(status=self.QUEUED, **changes)
+
+    def wait(self, reason: str, seconds: float) -> bool:
+        """Wait in the queue for something that passes, which is nobody's death; the reason is for people."""
+        log.warning("%s waits %s seconds: %s", self, seconds, reason)
+        return self.give_back(due_at=timezone.now() + timedelta(seconds=seconds), failure=reason)
 
     def finish(self, status: str, failure: str = "", **changes: Any) -> bool:
         """The end, once. False when the row is no longer ours; nothing is changed then."""

@@ -18,7 +18,7 @@ from django.utils.crypto import get_random_string
 from kombu import Queue
 
 from breedsite import profile
-from breedsite.environment import Environment
+from breedsite.environment import Environment, shared_storage
 from breedsite.rates import Rate
 from classifier.gate import OTHER_BODY_BYTES
 
@@ -77,6 +77,7 @@ SITE_URL = env.str("SITE_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
 PRODUCTION = profile.is_production(SITE_URL)
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)  # how many proxies before this server are ours
 DEBUG = False
+SECRET_KEY_IS_OURS = not env.str("SECRET_KEY", default="")  # of this data folder, and no other host has it
 SECRET_KEY = env.str("SECRET_KEY", default="") or secret_key()
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=profile.own_hosts(SITE_URL))
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
@@ -206,6 +207,14 @@ FEATURE_CACHE_BYTES = env.int("FEATURE_CACHE_BYTES", default=2 * 1024**3)  # of 
 DATASETS_SOURCE_DIRS = [  # whose folders and zips the admin may import
     Path(folder).expanduser().resolve() for folder in env.list("DATASETS_SOURCE_DIRS", default=[])
 ]
+# The storage of files that hosts share, each of which has a DATA_DIR of its own (breedsite.storage); empty: DATA_DIR.
+STORAGE_URL = env.storage("STORAGE_URL")
+STORAGE_CACHE_BYTES = env.int("STORAGE_CACHE_BYTES", default=50 * 1024**3)  # of it that lie on this host; 0: no limit
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    **({"shared": shared_storage(STORAGE_URL)} if STORAGE_URL else {}),
+}
 _weights = env.str("WEIGHTS_DIR", default="")
 WEIGHTS_DIR = Path(_weights).expanduser().resolve() if _weights else None  # published weights, for want of a network
 

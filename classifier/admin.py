@@ -50,7 +50,7 @@ class ModelVersionAdmin(admin.ModelAdmin):
 
     @admin.display(description="trouble", empty_value="")
     def trouble(self, version: ModelVersion) -> str:
-        return version.failure or ("" if version.path.is_dir() else "damaged: its folder is missing")
+        return version.failure or ("damaged: its folder is missing" if version.is_missing else "")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -67,6 +67,7 @@ class ClassifierConfig(AppConfig):
                     rest=close_old_connections,
                     end=lambda: connection.close(),  # looked up in the thread that calls: each thread has its own
                     seconds=settings.VERSION_POLL_SECONDS,
+                    bring=bring,
                 )
                 watcher.step()
                 self._watcher = watcher
@@ -121,6 +122,13 @@ def active_target() -> Target | None:
 
 def target_of(version: "ModelVersion") -> Target:
     return Target(Identity(version.name, version.number, version.digest), version.path)
+
+
+def bring(target: Target) -> None:
+    """Let its folder be here. Raises ArtifactError, StorageAway."""
+    from classifier.models.keeping import bring_version
+
+    bring_version(target.folder, target.identity.digest)
 
 
 def keep_failure(identity: Identity, sentence: str) -> None:

@@ -39,6 +39,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no_active_model": (503, "No active version"),
     "database_unavailable": (503, "Database unavailable"),
     "storage_full": (503, "Storage full"),
+    "storage_unavailable": (503, "Storage unavailable"),
     "starting": (503, "Starting"),
 }
 

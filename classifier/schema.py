@@ -74,6 +74,7 @@ SENTENCES = {
     "wrong_state": "It has ended already: it is finished.",
     "wrong_offset": "2097152 bytes are here: go on from there.",
     "storage_full": "The disk is full: nothing can be stored until there is room again.",
+    "storage_unavailable": "The storage of files cannot be used just now: try again in a moment.",
     "invalid_fields": "batch_size must lie between 1 and 65536 photos, not 0.",
     "idempotency_key_reused": "This Idempotency-Key was sent with another request: take a new one.",
     "method_not_allowed": "PUT is not answered here.",
@@ -95,7 +96,7 @@ DETAILS: dict[str, dict[str, Any]] = {
 }
 ELSEWHERE = {  # answers of other addresses alone
     *("not_found", "invalid_fields", "request_in_progress", "idempotency_key_reused", "wrong_state", "wrong_offset"),
-    *("storage_full", "starting"),
+    *("storage_full", "storage_unavailable", "starting"),
 }
 PREDICT_CODES = [code for code in PROBLEMS if code not in ELSEWHERE]
 

@@ -13,6 +13,7 @@ from django.core.management import call_command
 
 from breedsite.celery import leaving
 from classifier.models import Batch
+from classifier.models.keeping import tidy_versions
 from classifier.models.predicting import claim, decoding, enlist, predict
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def sweep() -> None:
             if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(folder)
                 log.info("Removed the unfinished installation %s.", folder.name)
+    tidy_versions()
     call_command("clearsessions")
 
 

@@ -32,8 +32,8 @@ class Watcher:
     """`look()` tells the active version, None where there is none, or raises Unreachable; the predictor then stays.
 
     `report(identity, sentence)` is told why a version could not be loaded, and "" when it could after all. `seen` is
-    told after each look which version answers. In the thread, and only there, `rest()` follows every look and `end()`
-    the last one: both are about its connection.
+    told after each look which version answers; `bring` gets the folder of one that is to be loaded. In the thread, and
+    only there, `rest()` follows every look and `end()` the last one: both are about its connection.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Watcher:
         rest: Callable[[], None],
         end: Callable[[], None],
         seconds: float,
+        bring: Callable[[Target], None] = lambda target: None,
     ) -> None:
         self.predictor = predictor
         self.look = look
@@ -54,6 +55,7 @@ class Watcher:
         self.rest = rest
         self.end = end
         self.seconds = seconds
+        self.bring = bring
         self.reachable = True
         self.failed: Identity | None = None
         self.retry_at = 0.0  # monotonic seconds
@@ -113,6 +115,7 @@ class Watcher:
         if target.identity == self.failed and monotonic() < self.retry_at:
             return
         try:
+            self.bring(target)
             self.predictor.load(target.identity, target.folder)
         except (ArtifactError, OSError, MemoryError) as error:
             sentence = str(error) or "there is not enough memory to load it"

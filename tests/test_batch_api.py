@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -17,7 +18,7 @@ from django.test import Client
 from breedsite import keys
 from breedsite.models import ApiKey
 from classifier import tasks, uploads
-from classifier.models import Batch, Chunk, ModelVersion, predicting, receiving
+from classifier.models import Batch, BatchItem, Chunk, ModelVersion, predicting, receiving
 from tests.artifacts import make_artifact
 from tests.live import FORM, form, part
 
@@ -148,7 +149,11 @@ def test_photos_of_several_requests_come_after_each_other(client, photos, make_p
     tasks.predict_batches()
     assert [row["file"] for row in rows(client, pk)] == [*photos, "a/b/../ü =1.jpg", ".."]
     kept = Batch.objects.get(pk=pk).folder / "files"
-    assert sorted(file.name for file in kept.iterdir()) == ["000000", "000001", "000002", "000003", "000004", "000006"]
+    named = BatchItem.objects.filter(batch=pk).exclude(file="").order_by("position").values_list("file", "position")
+    assert [position for _, position in named] == [0, 1, 2, 3, 4, 6]
+    assert {file: file[:64] for file, _ in named} == {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in kept.iterdir()
+    }
 
 
 def test_what_cannot_be_used_does_not_even_wait_for_a_worker(client):

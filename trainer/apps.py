@@ -32,6 +32,6 @@ def test_photos(digest: str) -> str | None:
     from trainer.models import TrainingRun
 
     run = TrainingRun.objects.filter(version__digest=digest).order_by("-pk").first()
-    if run is None or not run.answers.exists():
+    if run is None or not run.has_answers:
         return None
     return f"{reverse('admin:trainer_dataset_photos', args=[run.dataset_id])}?run={run.pk}&part=test"

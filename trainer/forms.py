@@ -14,6 +14,7 @@ from classifier.uploads import Upload, UploadError
 from trainer.ingest import download, table
 from trainer.models.dataset import NAME, Dataset
 from trainer.models.importing import FRACTIONS, SEED
+from trainer.models.sharing import finish
 from trainer.presets import CATALOGUE
 
 MAX_TABLE_BYTES = 1024**2
@@ -131,9 +132,9 @@ class ImportForm(forms.Form):
             kind, name = self.kind_of(place), place.name
         else:
             upload = upload_of(by, self.cleaned_data["upload"])
-            if Dataset.objects.filter(source_path=str(upload.whole)).exists():
+            if Dataset.objects.filter(source_path__endswith=f"/{upload.whole.name}").exists():
                 raise UploadError("missing_image", "This zip became a dataset already: choose it again.")
-            place = upload.finish()
+            place = finish(upload)
             kind, name = Dataset.SourceKind.UPLOAD, self.cleaned_data["upload_name"]
         return Dataset.objects.enqueue(
             self.cleaned_data["name"],

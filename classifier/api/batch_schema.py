@@ -25,7 +25,14 @@ from classifier.schema import IDEMPOTENCY_KEY, REQUEST_ID, REQUEST_MB, RETRY_AFT
 
 ALWAYS = ["auth_required", "key_refused", "forbidden", "csrf_failed", "rate_limited", "internal_error"]
 ONE = [*ALWAYS, "not_found", "method_not_allowed", "database_unavailable"]
-BODY = ["malformed_request", "file_too_large", "unsupported_format", "overloaded", "storage_full"]
+BODY = [
+    "malformed_request",
+    "file_too_large",
+    "unsupported_format",
+    "overloaded",
+    "storage_full",
+    "storage_unavailable",
+]
 AGAIN = ["request_in_progress", "idempotency_key_reused"]
 MOST = 2**63 - 1
 

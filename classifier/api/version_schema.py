@@ -61,7 +61,7 @@ activate = operation(
     request=None,
     answer=VersionCardSerializer,
     says="It is active.",
-    codes=[*ONE, "malformed_request", "wrong_state", "file_too_large"],
+    codes=[*ONE, "malformed_request", "wrong_state", "file_too_large", "storage_unavailable"],
     examples=[shown(A_CARD)],
 )
 export = operation(
@@ -72,5 +72,5 @@ export = operation(
     answer={"type": "string", "format": "binary"},
     media_type="application/zip",
     says="The zip.",
-    codes=[*QUERY, *ONE, "wrong_state"],
+    codes=[*QUERY, *ONE, "wrong_state", "storage_unavailable"],
 )

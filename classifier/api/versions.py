@@ -72,6 +72,7 @@ class Export(VersionView):
         version = get_object_or_404(ModelVersion, pk=pk)
         files = [version.path / name for name in ("spec.json", *FILES)]
         try:
+            version.bring()
             whole = digest_of(version.path) == version.digest and all(file.is_file() for file in files)
         except ArtifactError as error:
             raise Refused("wrong_state", f"Version {version} cannot be exported: {error}.") from error

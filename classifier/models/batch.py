@@ -24,6 +24,7 @@ from django.utils import timezone
 from breedsite.jobs import Job, JobQuerySet
 from classifier.ensemble import Combine, NotTogether, common_labels
 from classifier.models.chunk import TASK, BatchItem, Chunk
+from classifier.models.keeping import drop_batch, tidy_batches
 from classifier.models.version import ModelVersion
 from classifier.results import Found, Row
 
@@ -203,9 +204,10 @@ class Batch(Job):
 
     def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
         """With what was sent; a folder on the server stays as it is."""
-        folder = self.folder
+        folder, pk = self.folder, self.pk
         deleted = super().delete(*args, **options)
         transaction.on_commit(lambda: shutil.rmtree(folder, ignore_errors=True))
+        transaction.on_commit(lambda: drop_batch(pk))
         return deleted
 
     # --- for the workers ------------------------------------------------------------------------------------------
@@ -270,11 +272,16 @@ class Batch(Job):
         over = Q(status__in=cls.TERMINAL, finished_at__lt=now - kept, photos_gone_at=None)
         for batch in cls.objects.filter(over):
             shutil.rmtree(batch.folder, ignore_errors=True)
+            drop_batch(batch.pk)
             cls.objects.filter(pk=batch.pk).update(photos_gone_at=now)
         folders = {folder.name: folder for folder in Path(settings.BATCHES_DIR).glob("[0-9]*")}  # before the rows
-        known = set(map(str, cls.objects.filter(pk__in=folders.keys()).values_list("pk", flat=True)))
+        rows = cls.objects.filter(pk__in=folders.keys())
+        known = set(map(str, rows.values_list("pk", flat=True)))
+        for pk in rows.exclude(photos_gone_at=None).values_list("pk", flat=True):  # another host forgot them
+            shutil.rmtree(folders[str(pk)], ignore_errors=True)
         for name in folders.keys() - known:
             # A young one may be of a batch whose row is not committed yet.
             with suppress(FileNotFoundError):
                 if time.time() - folders[name].stat().st_mtime > ABANDONED.total_seconds():
                     shutil.rmtree(folders[name], ignore_errors=True)
+        tidy_batches()

@@ -79,6 +79,7 @@ class BatchItem(models.Model):
     batch = models.ForeignKey("classifier.Batch", models.CASCADE, related_name="items", db_index=False)
     position = models.PositiveIntegerField()  # from 0, in the order in which they came
     name = models.CharField(max_length=2000)  # in its source: text, never a path of ours
+    file = models.CharField(max_length=80, blank=True)  # of a photo that was sent by itself: its sha256, then a number
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
     code = models.CharField(max_length=32, blank=True)  # of a refusal: classifier.problems
     sentence = models.TextField(blank=True)

@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError
 
 from breedsite.holding import Heart
 from breedsite.jobs import JobQuerySet
+from breedsite.storage import WAIT_SECONDS, Broken, StorageAway, store
 from classifier.artifact import ArtifactError, DeviceLost
 from classifier.decoding import Decoders
 from classifier.devices import places
@@ -19,6 +20,7 @@ from classifier.ensemble import Combine, Decoded, Ensemble, Found, NotTogether
 from classifier.guard import Limits, Refused
 from classifier.models.batch import Batch
 from classifier.models.chunk import BatchItem, Chunk
+from classifier.models.keeping import BATCHES, bring_photos, bring_zip
 from classifier.sandbox import Sandbox
 from classifier.sources import archive, folder
 from classifier.sources.archive import ZipLimits
@@ -52,6 +54,8 @@ def enlist(batch: Batch) -> None:
             batch.listed(names, chunk_size=CHUNK, notes=notes)
     except SourceError as error:
         batch.finish(Batch.Status.FAILED, str(error))
+    except StorageAway as error:
+        batch.wait(str(error), WAIT_SECONDS)
     except OSError as error:
         batch.finish(Batch.Status.FAILED, f"The photos cannot be read: {error.strerror}.")
         log.warning("%s: %s", batch, error)
@@ -69,6 +73,11 @@ def contents(batch: Batch) -> tuple[list[str], list[str]]:
 def listed(batch: Batch) -> Listing:
     """The files of a zip or folder. Raises SourceError."""
     sent = batch.source_kind == Batch.SourceKind.ZIP
+    if sent:
+        try:
+            bring_zip(batch)
+        except Broken as error:
+            raise SourceError(f"The zip that was sent cannot be read: {error}") from error
     path = batch.folder / "photos.zip" if sent else Path(batch.source_path)
     most = settings.MAX_IMAGE_BYTES
     if path.is_dir():
@@ -90,7 +99,7 @@ def unpacked(path: Path, _changed_ns: int, _bytes: int, max_bytes: int) -> Listi
 def reader(batch: Batch) -> Callable[[BatchItem], bytes]:
     """What gives the bytes of one of its photos; that raises Refused where there are none. Raises SourceError."""
     if batch.source_kind == Batch.SourceKind.FILES:
-        return lambda item: stored(batch.folder / "files" / f"{item.position:06d}")
+        return lambda item: stored(batch, item)
     files = listed(batch).files
 
     def read(item: BatchItem) -> bytes:
@@ -104,11 +113,16 @@ def reader(batch: Batch) -> Callable[[BatchItem], bytes]:
     return read
 
 
-def stored(file: Path) -> bytes:
+def stored(batch: Batch, item: BatchItem) -> bytes:
+    # Those that came before files had names of their own are named by their place.
+    file = batch.folder / "files" / (item.file or f"{item.position:06d}")
     try:
+        bring_photos(batch, [item])
         return file.read_bytes()
     except FileNotFoundError:
         raise Refused("not_found", "This photo is gone.") from None
+    except Broken as error:
+        raise Refused("not_found", str(error)) from error
 
 
 def decoding() -> Decoders:
@@ -121,7 +135,7 @@ def predict(chunk: Chunk, decoders: Decoders, *, leaving: Callable[[], bool] = l
     chunk waits again and whoever claims it goes on."""
     batch = chunk.batch
     try:
-        with Heart(chunk) as heart:
+        with Heart(chunk) as heart, store().holding(BATCHES, str(batch.pk)):
             for group in answered(batch, chunk, decoders):
                 if not chunk.answered(group):
                     log.warning("%s are no longer ours: what was found in the last of them is dropped.", chunk)
@@ -134,6 +148,8 @@ def predict(chunk: Chunk, decoders: Decoders, *, leaving: Callable[[], bool] = l
                     break
             else:
                 chunk.finish(Chunk.Status.FINISHED)
+    except StorageAway as error:
+        chunk.wait(str(error), WAIT_SECONDS)
     except (ArtifactError, NotTogether, SourceError) as error:
         chunk.finish(Chunk.Status.FAILED, str(error))
     except OSError as error:
@@ -159,7 +175,13 @@ def answered(batch: Batch, chunk: Chunk, decoders: Decoders) -> Iterator[list[Ba
         return
     device = chunk.device.rpartition(" ")[2]
     folders = tuple((version.path, version.digest) for version in batch.members)
+    for version in batch.members:
+        version.bring()
     ensemble = loaded(folders, Combine(batch.combine), device)
+    try:
+        bring_photos(batch, left)  # many at once; one that is lost is told in its row
+    except Broken as error:
+        log.warning("%s: %s", chunk, error)
     read = reader(batch)
     size = GROUP if device == "cpu" else GROUP_ON_GPU
 

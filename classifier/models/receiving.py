@@ -1,17 +1,21 @@
 """Photos on their way into a batch that is open: by the handful in files of their own, or as a zip in pieces."""
 
+import hashlib
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
+from breedsite.storage import Broken, store
 from classifier.guard import Limits, check
 from classifier.models.batch import MOST_FILES, Batch
 from classifier.models.chunk import BatchItem
+from classifier.models.keeping import BATCHES, bring_zip, share_photos, share_zip, zip_of
+from classifier.models.pieces import append
 from classifier.problems import Refused
 from classifier.uploads import ZIP_STARTS, Growing, UploadError, WrongPlace
 
@@ -33,40 +37,37 @@ def receive(batch: Batch, sent: Sequence[tuple[str, bytes]]) -> list[BatchItem]:
     folder = batch.folder / "files"
     folder.mkdir(parents=True, exist_ok=True)
     limits = Limits(max_bytes=settings.MAX_IMAGE_BYTES)
-    came: list[tuple[BatchItem, Path | None]] = []
+    came: list[BatchItem] = []
     try:
         for name, data in sent:
-            item = BatchItem(batch=batch, name=plain(name))
-            came.append((item, unless_refused(item, data, folder / f"new-{uuid4().hex}", limits)))
+            came.append(item := BatchItem(batch=batch, name=plain(name)))
+            store_unless_refused(item, data, folder, limits)
+        share_photos(batch, came)
         with transaction.atomic():
             at = place(batch, Batch.SourceKind.FILES)
             if at + len(came) > MOST_FILES:
                 raise Refused("malformed_request", f"A batch takes {MOST_FILES:,} files one by one: send a zip.")
-            for position, (item, file) in enumerate(came, at):
+            for position, item in enumerate(came, at):
                 item.position = position
-                if file is not None:
-                    file.replace(folder / f"{position:06d}")
-            BatchItem.objects.bulk_create([item for item, _ in came], batch_size=500)
-    finally:
-        for _, file in came:
-            if file is not None:
-                file.unlink(missing_ok=True)  # it has its last name, or was for nothing
-    return [item for item, _ in came]
+            BatchItem.objects.bulk_create(came, batch_size=500)
+    except BaseException:
+        for item in came:
+            if item.file:
+                (folder / item.file).unlink(missing_ok=True)  # it was for nothing
+                store().remove(f"{BATCHES}/{batch.pk}/files/{item.file}.")
+        raise
+    return came
 
 
-def unless_refused(item: BatchItem, data: bytes, file: Path, limits: Limits) -> Path | None:
-    """Where the bytes of a photo lie now; None for what cannot be used, which `item` tells."""
+def store_unless_refused(item: BatchItem, data: bytes, folder: Path, limits: Limits) -> None:
+    """Keep the bytes of a photo in a file that `item` names, or tell there why it cannot be used."""
     try:
         check(data, limits)
     except Refused as refusal:
         item.refuse(refusal)
-        return None
-    try:
-        file.write_bytes(data)
-    except OSError:
-        file.unlink(missing_ok=True)
-        raise
-    return file
+        return
+    item.file = f"{hashlib.sha256(data).hexdigest()}-{secrets.token_hex(4)}"
+    (folder / item.file).write_bytes(data)
 
 
 def receive_piece(batch: Batch, data: bytes, *, offset: int, total: int, name: str = "") -> int:
@@ -80,7 +81,7 @@ def receive_piece(batch: Batch, data: bytes, *, offset: int, total: int, name: s
     if whole.exists():
         return here
     try:
-        here = Growing(whole.with_suffix(".part")).append(data, offset=offset, total=total)
+        here = append(Growing(whole.with_suffix(".part")), zip_of(batch), data, offset=offset, total=total)
     except WrongPlace as error:
         raise elsewhere(error.received) from error
     except UploadError as error:
@@ -117,14 +118,19 @@ def place(batch: Batch, kind: str, name: str = "") -> int:
 
 
 def start(batch: Batch) -> None:
-    """All has come: it may be answered. Raises Refused."""
+    """All has come: it may be answered. Raises Refused, StorageAway."""
     batch.refresh_from_db()
+    if batch.status == Batch.Status.RECEIVING and batch.source_kind == Batch.SourceKind.ZIP:
+        with suppress(Broken):  # not all of it came, whichever host it came to
+            bring_zip(batch)
     if batch.status != Batch.Status.RECEIVING:
         raise Refused("wrong_state", f"This batch was started before: it is {batch.get_status_display()}.")
     if batch.source_kind == Batch.SourceKind.ZIP and not (batch.folder / "photos.zip").exists():
         raise Refused("wrong_state", f"The zip has not come whole: {arrived(batch)} bytes of it are here.")
     if batch.source_kind != Batch.SourceKind.ZIP and not batch.items.exists():
         raise Refused("wrong_state", "No photo has come yet: send some first.")
+    if batch.source_kind == Batch.SourceKind.ZIP:
+        share_zip(batch)
     if not batch.send_off():
         raise Refused("wrong_state", "This batch was started just now.")
 

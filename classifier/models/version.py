@@ -11,8 +11,10 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 
+from breedsite.storage import store
 from classifier import artifact, crash
 from classifier.artifact import AlreadyThere, ArtifactError
+from classifier.models.keeping import bring_version, share_version
 from classifier.spec import Spec
 
 
@@ -43,7 +45,8 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
     def install(self, source: Path) -> ModelVersion:
         """Verifies the model in the folder `source`, copies it into VERSIONS_DIR and gives it the next number.
 
-        The same model twice is one version. Raises ArtifactError, or OSError when there is no space for it.
+        The same model twice is one version. Raises ArtifactError, or OSError when there is no space for it, and
+        StorageAway.
         """
         digest = artifact.digest(source)
         folder = f"{artifact.read(source).name}-{digest[:16]}"
@@ -53,6 +56,7 @@ class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
         spec = artifact.verify(place)
         if artifact.digest(place) != digest:
             raise ArtifactError(f"spec.json in {folder} is not the one that was to be installed")
+        share_version(place, spec, digest)
         crash.here("before_version_row")
         version = self.register(spec, digest=digest, folder=folder)
         crash.here("after_version_row")
@@ -110,9 +114,11 @@ class ModelVersion(models.Model):
     def activate(self) -> None:
         """Verifies the folder once more, then makes this the version that answers, in one step.
 
-        Raises ArtifactError with the reason, which is kept in `failure`; the other version then stays active.
+        Raises ArtifactError with the reason, which is kept in `failure`, or StorageAway; the other version then stays
+        active.
         """
         try:
+            self.bring()
             self.verify()
         except ArtifactError as error:
             self.failed(str(error))
@@ -126,6 +132,15 @@ class ModelVersion(models.Model):
             versions.filter(pk=self.pk).update(**changes)
         for field, value in changes.items():
             setattr(self, field, value)
+
+    def bring(self) -> None:
+        """Let its folder be here, where hosts share a storage. Raises ArtifactError, StorageAway."""
+        bring_version(self.path, self.digest)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether somebody took its folder away; of a storage that hosts share nobody is asked."""
+        return not store().on and not self.path.is_dir()
 
     def verify(self) -> Spec:
         """Raises ArtifactError when the folder is not the one that was installed, or no longer sound."""

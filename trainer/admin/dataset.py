@@ -25,7 +25,7 @@ from trainer.admin import photos, suspects
 from trainer.admin.report import LISTS, csv_of, json_of, problems
 from trainer.admin.sent import number, sent
 from trainer.forms import ImportForm, upload_of
-from trainer.models import Dataset, Photo
+from trainer.models import Dataset, Photo, sharing
 from trainer.models.importing import cancel
 
 
@@ -125,14 +125,14 @@ class DatasetAdmin(admin.ModelAdmin):
             raise PermissionDenied
         upload = upload_of(request.user, key)
         if request.method == "GET":
-            return JsonResponse({"received": upload.received})
+            return JsonResponse({"received": sharing.received(upload)})
         if request.method != "POST":
             return HttpResponseNotAllowed(["GET", "POST"])
         numbers = [request.GET.get(name, "") for name in ("offset", "total")]
         if not all(number.isascii() and number.isdigit() and len(number) < 12 for number in numbers):
             return problem_page(request, "malformed_request")
         try:
-            received = upload.append(request.body, offset=int(numbers[0]), total=int(numbers[1]))
+            received = sharing.append(upload, request.body, offset=int(numbers[0]), total=int(numbers[1]))
         except WrongPlace as other:
             return JsonResponse({"received": other.received}, status=409)
         except UploadError as error:

@@ -11,6 +11,7 @@ from breedsite.waiting import waiting
 from classifier.admin import in_words
 from classifier.artifact import ArtifactError
 from trainer.models import EpochMetric, TrainingRun
+from trainer.models.carrying import log_of
 
 FIGURES = (
     *("number", "loss", "accuracy", "validation_loss", "validation_top1", "learning_rate", "skipped_steps"),
@@ -102,7 +103,7 @@ def version_of(run: TrainingRun) -> dict[str, str] | None:
 def last_lines(run: TrainingRun) -> list[str]:
     """The end of its log."""
     try:
-        with (run.folder / "log.txt").open("rb") as log:
+        with log_of(run).open("rb") as log:
             log.seek(max(log.seek(0, 2) - LOG_BYTES, 0))
             return log.read().decode(errors="replace").splitlines()[-LOG_LINES:]
     except OSError:  # it has not begun, or somebody took it away

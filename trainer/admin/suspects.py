@@ -12,6 +12,7 @@ import numpy as np
 from classifier.labels import chance, display_name
 from trainer import answers
 from trainer.models import Dataset, Photo, TrainingRun
+from trainer.models.carrying import bring_answers
 
 LEARNT = ("train", "validation")
 
@@ -23,7 +24,7 @@ class Gone(Exception):
 def runs(dataset: Dataset) -> list[TrainingRun]:
     """Those whose version answered these photos, the newest first."""
     made = dataset.runs.filter(version__isnull=False).order_by("-pk")
-    return [run for run in made[:20] if run.answers.exists()]
+    return [run for run in made[:20] if run.has_answers]
 
 
 def rows(run: TrainingRun) -> np.ndarray:
@@ -31,6 +32,7 @@ def rows(run: TrainingRun) -> np.ndarray:
     if not run.dataset.known_labels:
         raise Gone(f"Which labels {run.dataset} has cannot be read.")
     try:
+        bring_answers(run)
         return answers.read(run.answers)
     except FileNotFoundError as error:
         raise Gone(f"What {run} answered is not here any more.") from error

@@ -99,7 +99,7 @@ created = operation(
     says="It waits for a worker; `Location` says where it is.",
     status=201,
     parameters=[IDEMPOTENCY_KEY],
-    codes=[*BODY, *AGAIN],
+    codes=[*BODY, *AGAIN, "storage_unavailable"],
     examples=[
         shown(QUEUED, status=201),
         sent("A zip that was sent", {"name": "dogs", "upload": AN_UPLOAD, "upload_name": "dogs.zip"}),
@@ -166,7 +166,7 @@ arrived = operation(
     "How much of a zip has arrived",
     answer=UploadSerializer,
     says="So much.",
-    codes=[*QUERY, *ONE],
+    codes=[*QUERY, *ONE, "storage_unavailable"],
     examples=[shown({"received": 2 * PIECE_BYTES, "piece_bytes": PIECE_BYTES, "max_bytes": MAX_BYTES})],
 )
 piece = operation(
@@ -182,6 +182,6 @@ piece = operation(
         asked("offset", SOME_BYTES, "Where the piece begins.", required=True),
         asked("total", SOME_BYTES, "Size of the whole zip.", required=True),
     ],
-    codes=[*QUERY, *ONE, "wrong_offset", "file_too_large", "unsupported_format", "storage_full"],
+    codes=[*QUERY, *ONE, "wrong_offset", "file_too_large", "unsupported_format", "storage_full", "storage_unavailable"],
     examples=[shown({"received": PIECE_BYTES, "piece_bytes": PIECE_BYTES, "max_bytes": MAX_BYTES})],
 )

@@ -34,7 +34,7 @@ from trainer.admin.report import json_of
 from trainer.api import dataset_schema as schema
 from trainer.api.dataset_json import NewDatasetSerializer, photo_row, received, row, whole
 from trainer.forms import ImportForm, upload_of
-from trainer.models import Dataset, Photo
+from trainer.models import Dataset, Photo, sharing
 from trainer.models.importing import FRACTIONS, SEED, cancel
 from trainer.presets import CATALOGUE
 
@@ -203,7 +203,7 @@ class Pieces(JsonView):
     @schema.arrived
     def get(self, request: Request, key: UUID) -> Response:
         query(request)
-        return Response(received(upload_of(request.user, key).received))
+        return Response(received(sharing.received(upload_of(request.user, key))))
 
     @schema.piece
     def put(self, request: Request, key: UUID) -> Response:
@@ -213,7 +213,7 @@ class Pieces(JsonView):
         offset, total = (number(name, asked[name]) for name in ("offset", "total"))
         data = request.data if isinstance(request.data, bytes) else b""
         try:
-            count = upload_of(request.user, key).append(data, offset=offset, total=total)
+            count = sharing.append(upload_of(request.user, key), data, offset=offset, total=total)
         except WrongPlace as other:
             sentence = f"{other.received} bytes are here: go on from there."
             raise Refused("wrong_offset", sentence, received=other.received) from other

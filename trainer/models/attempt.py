@@ -24,7 +24,9 @@ from breedsite.tether import die_with
 from classifier import crash
 from classifier.artifact import ArtifactError
 from classifier.models import ModelVersion
+from classifier.models.keeping import drop_version
 from trainer.child import Child
+from trainer.models.carrying import share_answers
 from trainer.models.dataset import Dataset
 from trainer.models.jobfile import write_job
 from trainer.models.run import TrainingRun
@@ -120,6 +122,7 @@ class Attempt:
                 except EOFError:
                     break
                 self.store()
+            self.say({"event": "ended"})
             self.patiently(self.store_all)
             return child.code
         finally:
@@ -232,6 +235,7 @@ class Attempt:
             return
         with suppress(FileNotFoundError):  # an earlier attempt at this very end put them there
             (folder.parent / run.answers.name).replace(run.answers)
+        share_answers(run)
         if not self.patiently(lambda: run.finish(status, failure, version=version) or run.ended_with(version)):
             self.patiently(lambda: discard(version))
             raise Lost
@@ -290,4 +294,5 @@ def discard(version: ModelVersion) -> None:
     if version.activated_at is None:
         folder = version.path
         version.delete()
+        drop_version(folder)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,6 @@
 """What is missing of a run, or cannot be read any more: said beside it, so that whoever looks need not guess."""
 
+from breedsite.storage import store
 from classifier.artifact import ArtifactError
 from trainer.models.run import TrainingRun
 from trainer.recipe import Recipe, RecipeError
@@ -28,8 +29,8 @@ def version_unreadable(run: TrainingRun) -> bool:
 
 FAULTS = {
     "its recipe cannot be read": unreadable,
-    "its folder is missing": lambda run: bool(run.epochs.all()) and not run.folder.is_dir(),
-    "its version's folder is missing": lambda run: run.version is not None and not run.version.path.is_dir(),
+    "its folder is missing": lambda run: bool(run.epochs.all()) and not (store().on or run.folder.is_dir()),
+    "its version's folder is missing": lambda run: run.version is not None and run.version.is_missing,
     "its version cannot be read": version_unreadable,
     "the photos of its dataset are missing": lambda run: run.dataset.is_missing,
 }

@@ -18,12 +18,14 @@ from django.db.models import Count, Max, Q
 from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
+from breedsite.storage import store
 from classifier import examples
 from classifier.sources.listing import SourceError
 from trainer.ingest import source
 from trainer.ingest.layout import clean_label
 from trainer.ingest.record import Record
 from trainer.models.leftovers import sweep
+from trainer.models.sharing import bring_photo, drop_photos, tidy_datasets
 from trainer.split import PARTS
 
 NAME = RegexValidator(r"^[a-z0-9][a-z0-9_-]{0,63}\Z", "Use small letters, digits, hyphens and underscores, at most 64.")
@@ -125,6 +127,7 @@ class Dataset(Job):
     def tidy(cls) -> None:
         """Remove what imports left whose process was killed."""
         sweep(cls.objects.all())
+        tidy_datasets()
 
     @property
     def path(self) -> Path:
@@ -132,8 +135,8 @@ class Dataset(Job):
 
     @property
     def is_missing(self) -> bool:
-        """Whether somebody took its photos away."""
-        return self.status == self.Status.READY and not self.path.is_dir()
+        """Whether somebody took its photos away; of a storage that hosts share nobody is asked."""
+        return self.status == self.Status.READY and not store().on and not self.path.is_dir()
 
     @property
     def known_labels(self) -> list[str]:
@@ -156,6 +159,7 @@ class Dataset(Job):
         deleted = super().delete(*args, **options)
         if folder is not None:
             transaction.on_commit(partial(shutil.rmtree, folder, ignore_errors=True))
+            transaction.on_commit(partial(drop_photos, folder.name))
         return deleted
 
     def edit(self, changes: Mapping[int, Mapping[str, Any]], *, by: Any = None) -> Dataset:
@@ -270,6 +274,8 @@ def read(file: Path, sha256: str, name: str) -> bytes:
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
+        if bring_photo(file, sha256):
+            return read(file, sha256, name)
         raise SourceError(f"The photo {name} is gone: {file.name} is not in the dataset's folder any more.") from error
     if hashlib.sha256(data).hexdigest() != sha256:
         raise SourceError(f"The photo {name} has changed since it was imported: {file.name} is not what it was.")

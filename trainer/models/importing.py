@@ -15,18 +15,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
 
+from breedsite.storage import WAIT_SECONDS, Cut, StorageAway, store
 from classifier.guard import Limits
 from classifier.sources.listing import SourceError
 from trainer import report
 from trainer.ingest import download, source
 from trainer.ingest.store import Photo as Kept
 from trainer.ingest.store import Unreadable, keep
-from trainer.models import editing
+from trainer.models import editing, sharing
 from trainer.models.dataset import Dataset, Photo
 from trainer.models.leftovers import UNFINISHED, UNPUBLISHED, own_folder, sweep
 
@@ -69,11 +71,13 @@ def perform(
     folder = Path(settings.DATASETS_DIR) / own_folder(dataset.pk, dataset.token)
     staging = folder.with_name(folder.name + UNFINISHED)
     try:
-        with heart(dataset, leaving):
+        parent = dataset.parent
+        with heart(dataset, leaving), store().holding(sharing.DATASETS, parent.folder if parent else "none"):
             folder.parent.mkdir(parents=True, exist_ok=True)
             sweep(Dataset.objects.all())
-            if dataset.parent:
-                content, rows = editing.edited(dataset, dataset.parent, staging)
+            if parent:
+                sharing.bring_photos(parent, going=partial(goes_on, dataset))
+                content, rows = editing.edited(dataset, parent, staging)
             else:
                 content = examined(dataset, staging, say)
                 rows = batches(dataset, content)
@@ -83,11 +87,13 @@ def perform(
                 publish(dataset, content, rows, staging, folder)
     except SourceError as error:
         finished(dataset, Dataset.Status.REFUSED, str(error))
-    except Ended:
+    except (Ended, Cut):
         finished(dataset, Dataset.Status.CANCELLED)
     except KeyboardInterrupt:
         finished(dataset, Dataset.Status.CANCELLED)
         raise
+    except StorageAway as error:
+        dataset.wait(str(error), WAIT_SECONDS)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         finished(dataset, Dataset.Status.FAILED, FULL if full else f"The photos could not be stored: {error.strerror}.")
@@ -138,7 +144,7 @@ def examined(dataset: Dataset, staging: Path, say: Callable[[Progress], None]) -
 
 def place(dataset: Dataset) -> Path:
     """Where its photos lie, once a set that everybody knows is downloaded. Raises SourceError, Ended, OSError."""
-    path = Path(dataset.source_path)
+    path = sharing.source(dataset)
     if path.parent != Path(settings.SETS_DIR) or path.name not in download.SETS:
         return path
     looked = time.monotonic()
@@ -158,6 +164,11 @@ def alive(dataset: Dataset, **progress: int) -> None:
         raise Ended
 
 
+def goes_on(dataset: Dataset) -> bool:
+    """Whether it should go on; how far it is stays."""
+    return dataset.beat() and not dataset.stop_requested
+
+
 def publish(
     dataset: Dataset, content: report.Content, rows: Iterator[list[Photo]], staging: Path, folder: Path
 ) -> None:
@@ -168,6 +179,7 @@ def publish(
     staging.rename(folder)
     counts = {part: content.parts.count(part) for part in Photo.Part.values}
     try:
+        sharing.share_photos(folder, going=partial(goes_on, dataset))
         with transaction.atomic():
             for some in rows:
                 Photo.objects.bulk_create(some)
@@ -183,8 +195,10 @@ def publish(
                 raise Ended
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        sharing.drop_photos(folder.name)
         raise
     (folder / UNPUBLISHED).unlink(missing_ok=True)
+    sharing.published(folder)
     discard_upload(dataset)
 
 
@@ -224,7 +238,7 @@ def finished(dataset: Dataset, status: str, sentence: str = "", **fields: object
 def discard_upload(dataset: Dataset) -> None:
     """The zip that a browser sent is not needed any more, however the import ended."""
     if dataset.source_kind == Dataset.SourceKind.UPLOAD:
-        Path(dataset.source_path).unlink(missing_ok=True)
+        sharing.drop_upload(dataset)
 
 
 def cancel(dataset: Dataset) -> bool:

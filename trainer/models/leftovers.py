@@ -48,14 +48,22 @@ def sweep(datasets: JobQuerySet[Any]) -> None:
 def sweep_uploads(datasets: JobQuerySet[Any]) -> None:
     """Remove the zips of datasets that have ended since these came, and old ones that became no dataset."""
     files = list(Path(settings.UPLOADS_DIR).glob("*"))  # before the rows are read
-    rows = datasets.filter(source_path__in=[str(file) for file in files])
-    waiting = set(rows.filter(status__in=datasets.model.ACTIVE).values_list("source_path", flat=True))
-    ended = dict(rows.values_list("source_path").annotate(last=Max("finished_at")).order_by())
+    rows = datasets.filter(source_kind="upload")
+    if not files:
+        return
+    # By the name alone: a zip that came to another host lies here under a path of this one.
+    active = rows.filter(status__in=datasets.model.ACTIVE).values_list("source_path", flat=True)
+    waiting = {Path(path).name for path in active}
+    named = Q()
+    for file in files:
+        named |= Q(source_path__endswith=f"/{file.name}")
+    last_end = rows.filter(named).values_list("source_path").annotate(last=Max("finished_at")).order_by()
+    ended = {Path(path).name: last for path, last in last_end}
     for file in files:
         with suppress(OSError):  # it has just got its last name, or is somebody else's
             came = file.stat().st_mtime
-            last = ended.get(str(file))
+            last = ended.get(file.name)
             over = (last is not None and came < last.timestamp()) or time.time() - came > ABANDONED_SECONDS
-            if over and str(file) not in waiting:
+            if over and file.name not in waiting:
                 file.unlink()
                 log.info("Removed %s, an upload that no dataset waits for.", file.name)

@@ -17,8 +17,10 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from breedsite.jobs import Job, JobQuerySet
+from breedsite.storage import store
 from classifier import crash
 from classifier.models import ModelVersion
+from trainer.models.carrying import tidy_runs
 from trainer.models.dataset import NAME, Dataset
 from trainer.models.seat import Seat
 from trainer.presets import PRESETS
@@ -128,6 +130,11 @@ class TrainingRun(Job):
     def answers(self) -> Path:
         """What its version answered to the photos of its dataset (see trainer.answers)."""
         return self.folder / "answers.npy"
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether they are here, or may be in the storage that hosts share."""
+        return store().on or self.answers.exists()
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -244,6 +251,7 @@ class TrainingRun(Job):
         """It has finished, and nobody needs them any more."""
         for place in self.folder.glob("attempt-*"):
             shutil.rmtree(place, ignore_errors=True)
+        store().remove(f"runs/{self.pk}/attempt-")
 
     @classmethod
     def measured(cls) -> list[tuple[str, str, dict[str, float]]]:
@@ -267,6 +275,7 @@ class TrainingRun(Job):
         folders = {place.partition("/")[0] for place in found}
         for run in cls.objects.filter(pk__in=filter(str.isdecimal, folders), status=cls.Status.FINISHED):
             run.remove_checkpoints()
+        tidy_runs()
 
     @classmethod
     def wake(cls) -> None:

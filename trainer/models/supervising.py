@@ -6,15 +6,20 @@ Who has lost the row ends the process and publishes nothing.
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 
 from breedsite.holding import Ask, Heart, Lost
+from breedsite.storage import WAIT_SECONDS, Cut, StorageAway
+from classifier.artifact import ArtifactError
 from classifier.devices import grouped, places
 from classifier.logs import about
+from classifier.sources.listing import SourceError
 from trainer.models.attempt import Attempt
+from trainer.models.carrying import at_hand
 from trainer.models.run import TrainingRun, TrainingRunQuerySet
 from trainer.models.searching import Search
 
@@ -42,6 +47,16 @@ def claim(runs: TrainingRunQuerySet | None = None) -> TrainingRun | None:
     return next((run for run in claimed if run is not None), None)
 
 
+def goes_on(run: TrainingRun, heart: Heart, ask: Callable[[], bool]) -> bool:
+    """Whether what a run needs is still to be fetched: who is to stop it with nothing to keep needs nothing."""
+    return not (ask() or heart.lost or (heart.stop_requested and not run.epochs.exists()))
+
+
+def tell(listeners: Iterable[Callable[[dict[str, Any]], None]], event: dict[str, Any]) -> None:
+    for listener in listeners:
+        listener(event)
+
+
 def supervise(
     run: TrainingRun,
     *,
@@ -57,8 +72,19 @@ def supervise(
     ask = Ask(leaving)
     signals = (signal.SIGTERM, signal.SIGINT)
     try:
-        with about(**run.log_ids), ask.heard(*signals), Heart(run) as heart:
-            kind(run, heart, ask, say).go()
+        with (
+            about(**run.log_ids),
+            ask.heard(*signals),
+            Heart(run) as heart,
+            at_hand(run, partial(goes_on, run, heart, ask)) as carrier,
+        ):
+            kind(run, heart, ask, partial(tell, (carrier.hear, say)) if carrier else say).go()
     except Lost:
         log.warning("%s is no longer ours: what this attempt made is dropped.", run)
+    except StorageAway as error:
+        run.wait(str(error), WAIT_SECONDS)
+    except Cut:
+        run.give_back()
+    except (SourceError, ArtifactError) as error:
+        run.finish(run.Status.STOPPED if run.stop_requested else run.Status.FAILED, str(error))
     return not ask()

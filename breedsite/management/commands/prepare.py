@@ -9,6 +9,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import OperationalError
 
+from breedsite.storage import StorageAway, store
+
 STARTER = settings.BASE_DIR / "classifier" / "starter"
 
 
@@ -20,6 +22,7 @@ class Command(BaseCommand):
             raise CommandError(f"The data folder {settings.DATA_DIR} is not there: make it, mount it, or set DATA_DIR.")
         try:
             self.migrate()
+            self.begin_storage()
             self.install_starter()
             call_command("firstadmin", stdout=self.stdout)
         except OperationalError as error:
@@ -34,6 +37,13 @@ class Command(BaseCommand):
         if steps:
             self.stdout.write(f"Database: {len(steps)} migrations to apply.")
             call_command("migrate", interactive=False, verbosity=0)
+
+    def begin_storage(self) -> None:
+        """Where STORAGE_URL names one that hosts share. Raises CommandError."""
+        try:
+            store().begin()
+        except StorageAway as error:
+            raise CommandError(f"{error}: check STORAGE_URL, and what boto is told of the way to it.") from error
 
     def install_starter(self) -> None:
         """Without a model the site still starts: its page says what to do."""

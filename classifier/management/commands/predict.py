@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from classifier.apps import make_predictor, target_of
+from classifier.apps import bring, make_predictor, target_of
 from classifier.artifact import ArtifactError
 from classifier.guard import Refused
 from classifier.models import ModelVersion
@@ -66,6 +66,7 @@ def loaded(name: str | None) -> Predictor:
     predictor.remote = None  # what the engine process holds is the web processes' business
     target = target_of(version)
     try:
+        bring(target)
         predictor.load(target.identity, target.folder)
     except ArtifactError as error:
         raise CommandError(f"{version} cannot be loaded: {error}") from error
