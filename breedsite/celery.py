@@ -58,7 +58,7 @@ class Reconciling(StartStopStep):
     def start(self, _worker: Any) -> None:
         from django.conf import settings
 
-        from breedsite.jobs import Reconciler  # its models need the apps to be loaded
+        from breedsite.reconciling import Reconciler  # its models need the apps to be loaded
 
         Reconciler(settings.RECONCILE_SECONDS).start()
 

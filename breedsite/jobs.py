@@ -1,7 +1,7 @@
 """What every kind of long work shares: the database row is the queue and the truth, Celery only the doorbell.
 
 A row is claimed by one conditional UPDATE that gives it a token; whoever holds the token beats its heart, and every
-later change asks for the token, so a process that was taken for dead can change nothing any more. `reconcile` takes
+later change asks for the token, so a process that was taken for dead can change nothing any more. `reconciling` takes
 back what the dead held and rings again for what waits: no message has to arrive for the work to be done.
 
     class Errand(Job):
@@ -11,15 +11,13 @@ back what the dead held and rings again for what waits: no message has to arrive
 """
 
 import logging
-import threading
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, ClassVar, Self, TypeVar
 
-from django.apps import apps
 from django.conf import settings
-from django.db import Error, IntegrityError, connection, models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -267,54 +265,3 @@ class Job(models.Model):
     @classmethod
     def _rows(cls) -> models.QuerySet[Self]:
         return cls._base_manager.all()
-
-
-# --- the reconciler ---------------------------------------------------------------------------------------------------
-def kinds() -> list[type[Job]]:
-    """Every kind of job of the installed apps."""
-    return [model for model in apps.get_models() if issubclass(model, Job)]
-
-
-def reconcile() -> None:
-    """Take back what silent processes hold, ring for what is due, and clean up."""
-    for kind in kinds():
-        rows: JobQuerySet[Any] = JobQuerySet(kind)
-        rows.take_back(settings.LEASE_SECONDS)
-        crash.here("after_take_back")
-        kind.wake()
-        kind.tidy()
-        # Who does not do such work does not ring for it: nobody might ever take the messages.
-        if kind.QUEUE in ("", *settings.WORKER_QUEUES) and rows.due().exists():
-            kind.ring()
-
-
-class Reconciler(threading.Thread):
-    """Reconciles again and again, with a database connection of its own, whether a broker answers or not, and says
-    each time that this worker is alive."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(name="reconciler", daemon=True)
-        self.seconds = seconds
-        self._leaving = threading.Event()
-
-    def run(self) -> None:
-        away = False
-        while True:
-            try:
-                Worker.objects.beat()
-                if away:  # nobody could beat: the living first have the time to
-                    self._leaving.wait(2 * settings.HEARTBEAT_SECONDS)
-                reconcile()
-                away = False
-            except (Error, OSError) as error:
-                away = True
-                log.warning("The jobs cannot be looked at now: %s", error)
-            except Exception:
-                log.exception("A look at the jobs failed; the next one follows.")  # nobody else would ever look again
-            finally:
-                connection.close()
-            if self._leaving.wait(self.seconds):
-                return
-
-    def stop(self) -> None:
-        self._leaving.set()

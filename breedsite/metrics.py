@@ -25,7 +25,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from breedsite import jobs
+from breedsite import reconciling
 from breedsite.errors import problem_page
 from breedsite.models import Worker
 from breedsite.tally import BOUNDS, tally
@@ -141,7 +141,7 @@ def of_jobs() -> Iterator[Metric]:
     """Runs, datasets and whatever else is worked on, by their status."""
     rows = gauge("jobs", "Jobs by their kind and status.", labels=("kind", "status"))
     measured = []
-    for kind in jobs.kinds():
+    for kind in reconciling.kinds():
         name = str(kind._meta.verbose_name).replace(" ", "_")
         known = {str(status): 0 for status, _ in kind._meta.get_field("status").choices or ()}
         found = kind._base_manager.order_by().values_list("status").annotate(Count("pk"))

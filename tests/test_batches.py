@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from breedsite import jobs
+from breedsite import reconciling
 from classifier import tasks
 from classifier.api import predictor
 from classifier.artifact import DeviceLost
@@ -170,7 +170,7 @@ def test_a_chunk_that_is_done_twice_writes_the_same_rows_and_only_its_owner_writ
     predicting.enlist(Batch.objects.claim_next())
     slow = Chunk.objects.claim_next(device="here cpu")
     Chunk.objects.filter(pk=slow.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
-    jobs.reconcile()  # taken back, for it was silent
+    reconciling.reconcile()  # taken back, for it was silent
     Chunk.objects.filter(pk=slow.pk).update(due_at=None)
     tasks.predict_batches()
     expected = rows(batch)
@@ -247,7 +247,7 @@ def test_the_last_chunk_of_a_dead_worker_ends_the_batch_with_its_reason(active_v
         claimed = Chunk.objects.claim_next()
         assert claimed.pk == first.pk
         Chunk.objects.filter(pk=first.pk).update(heartbeat_at=timezone.now() - timedelta(hours=1))
-        jobs.reconcile()
+        reconciling.reconcile()
     tasks.predict_batches()
     batch.refresh_from_db()
     assert batch.status == "failed" and "died 3 times" in batch.failure
@@ -290,10 +290,10 @@ def test_photos_go_after_their_time_and_answers_stay(active_version, photos, set
     Batch.objects.filter(pk=batch.pk).update(source_kind="zip")
     batch.send_off()
     tasks.predict_batches()
-    jobs.reconcile()
+    reconciling.reconcile()
     assert batch.folder.is_dir()
     Batch.objects.filter(pk=batch.pk).update(finished_at=timezone.now() - timedelta(days=8))
-    jobs.reconcile()
+    reconciling.reconcile()
     batch.refresh_from_db()
     assert not batch.folder.exists() and batch.photos_gone_at and batch.counts["answered"] == 20
 
@@ -304,12 +304,12 @@ def test_what_never_came_and_what_no_row_names_is_removed(active_version, settin
         (settings.BATCHES_DIR / name).mkdir()
         os.utime(settings.BATCHES_DIR / name, (time.time() - age,) * 2)
     batch = Batch.objects.begin([active_version])
-    jobs.reconcile()
+    reconciling.reconcile()
     batch.refresh_from_db()
     assert batch.status == "receiving"
     assert [folder.name for folder in settings.BATCHES_DIR.iterdir()] == ["99998"]
     Batch.objects.filter(pk=batch.pk).update(created_at=timezone.now() - timedelta(days=2))
-    jobs.reconcile()
+    reconciling.reconcile()
     batch.refresh_from_db()
     assert batch.status == "stopped"
 

@@ -12,7 +12,7 @@ from django.db.models import JSONField, Value
 from django.urls import reverse
 from django.utils import timezone
 
-from breedsite import jobs
+from breedsite import jobs, reconciling
 from breedsite.models import Worker
 from classifier.models import ModelVersion
 from classifier.tasks import sweep
@@ -103,7 +103,7 @@ def test_whatever_is_damaged_is_said_and_everything_else_is_shown(admin_client, 
     shown = html.unescape(admin_client.get(f"{address['trainer_trainingrun']}{run.pk}/change/").content.decode())
     assert f"run {other.pk} (squares)" in listed and f"run {run.pk} (squares)" in listed
     assert (f"damaged: {sentence}" in listed and sentence in shown) if sentence else "damaged" not in listed
-    jobs.reconcile()
+    reconciling.reconcile()
 
 
 def test_fifty_restarts_change_no_end(run, settings):
@@ -127,7 +127,7 @@ def test_fifty_restarts_change_no_end(run, settings):
         Worker.objects.beat()
         sweep()
         sweep_imports(Dataset.objects.all())
-        jobs.reconcile()
+        reconciling.reconcile()
         Worker.objects.leave()
     assert before == list(TrainingRun.objects.filter(pk__in=[one["pk"] for one in before]).values(*fields))
     assert TrainingRun.objects.filter(pk__in=[one.pk for one in rows.values()]).exclude(status__in=Status).count() == 0

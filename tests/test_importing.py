@@ -16,7 +16,7 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
-from breedsite import jobs
+from breedsite import reconciling
 from tests.archives import CASES, OK
 from tests.barriers import after_photos
 from tests.corpus import CASES as PICTURES
@@ -198,11 +198,11 @@ def test_what_a_killed_import_left_goes_without_another_import(place, settings):
     staging = f"{dataset.pk}-{dataset.token.hex[:12]}.tmp"
     for name in (staging, "7-abcdef"):
         (settings.DATASETS_DIR / name).mkdir(parents=True)
-    jobs.reconcile()
+    reconciling.reconcile()
     assert left() == sorted([staging, "7-abcdef"]) and archive.exists()
     Dataset.objects.update(deaths=2, heartbeat_at=None, created_at=dataset.created_at - timedelta(hours=1))
     Dataset.objects.update(started_at=dataset.created_at - timedelta(hours=1))
-    jobs.reconcile()
+    reconciling.reconcile()
     assert (Dataset.objects.get().status, left(), archive.exists()) == ("failed", ["7-abcdef"], False)
 
 

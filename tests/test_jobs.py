@@ -17,7 +17,7 @@ from django.db import connection
 from django.utils import timezone
 from redis.exceptions import ResponseError
 
-from breedsite import jobs
+from breedsite import jobs, reconciling
 from classifier.models import Batch, Chunk
 from tests.errands import Errand, database_url
 from trainer.models import Dataset, TrainingRun
@@ -29,7 +29,7 @@ Status = Errand.Status
 
 @pytest.fixture(autouse=True)
 def table(transactional_db, monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr(jobs, "kinds", lambda: [Errand])
+    monkeypatch.setattr(reconciling, "kinds", lambda: [Errand])
     with connection.schema_editor() as editor:
         editor.create_model(Errand)
     yield
@@ -248,10 +248,10 @@ def test_a_silent_process_loses_its_row_after_the_lease_and_not_before(rung, set
     queue("one")
     errand = claim()
     silent(errand, 50)
-    jobs.reconcile()
+    reconciling.reconcile()
     assert in_database(errand).status == Status.RUNNING and rung == []
     silent(errand, 70)
-    jobs.reconcile()
+    reconciling.reconcile()
     row = in_database(errand)
     assert (row.status, row.token, row.deaths) == (Status.QUEUED, None, 1)
 
@@ -298,10 +298,23 @@ def test_progress_forgives_deaths():
 
 # --- the bell -----------------------------------------------------------------------------------------------------
 def test_what_waits_is_rung_for_again(rung):
-    jobs.reconcile()
+    reconciling.reconcile()
     assert rung == []
     queue("one", "two")
-    jobs.reconcile()
+    reconciling.reconcile()
+    assert rung == ["tests.errands.run_next"]
+
+
+def test_what_cannot_be_tidied_holds_up_no_job(rung, monkeypatch):
+    """A folder that nobody may remove, for example: found again at every look."""
+
+    def tidy() -> None:
+        raise PermissionError("not allowed")
+
+    queue("one")
+    monkeypatch.setattr(Errand, "tidy", tidy)
+    with pytest.raises(PermissionError):
+        reconciling.reconcile()
     assert rung == ["tests.errands.run_next"]
 
 
@@ -314,7 +327,7 @@ def test_a_broker_that_does_not_answer_fails_nothing(settings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "app", deaf)
         assert Errand.ring() is False
-        jobs.reconcile()
+        reconciling.reconcile()
     assert Errand.objects.get().status == Status.QUEUED
 
 
@@ -332,10 +345,10 @@ def test_a_worker_rings_for_the_work_that_it_does_itself_alone(monkeypatch, sett
     Errand.objects.create(name="one")
     monkeypatch.setattr(Errand, "QUEUE", "train")
     settings.WORKER_QUEUES = ["batch", "import"]
-    jobs.reconcile()
+    reconciling.reconcile()
     assert rung == []
     settings.WORKER_QUEUES = ["train"]
-    jobs.reconcile()
+    reconciling.reconcile()
     assert rung == [Errand.TASK]
 
 
@@ -373,9 +386,9 @@ def test_the_reconciler_looks_again_and_again_whatever_the_database_does(rung, m
         if error := next(answers, None):
             raise error
 
-    monkeypatch.setattr(jobs, "reconcile", look)
-    monkeypatch.setattr(jobs.Worker.objects, "beat", lambda: None)
-    reconciler = jobs.Reconciler(0.01)
+    monkeypatch.setattr(reconciling, "reconcile", look)
+    monkeypatch.setattr(reconciling.Worker.objects, "beat", lambda: None)
+    reconciler = reconciling.Reconciler(0.01)
     reconciler.start()
     for _ in range(3):
         assert looks.acquire(timeout=10)

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from breedsite import jobs
+from breedsite import jobs, reconciling
 from classifier.models import ModelVersion
 from tests.squares import make_dataset, make_run
 from trainer.models import EpochMetric, TrainingRun
@@ -110,7 +110,7 @@ def test_what_a_finished_run_left_behind_is_removed_and_what_another_needs_is_no
     for name in (str(finished.pk), str(waits.pk), "other"):
         (settings.RUNS_DIR / name / "attempt-2").mkdir(parents=True)
         (settings.RUNS_DIR / name / "log.txt").touch()
-    jobs.reconcile()
+    reconciling.reconcile()
     assert {place.parent.name for place in settings.RUNS_DIR.glob("*/attempt-2")} == {str(waits.pk), "other"}
     assert (finished.folder / "log.txt").exists()
 
@@ -210,7 +210,7 @@ def test_a_run_without_space_waits_until_there_is_some(monkeypatch):
     assert run.status == Status.PAUSED and "it needs 50 MB, 3 MB are free" in run.failure
     for free, status in ((49_999_999, Status.PAUSED), (50_000_000, Status.QUEUED)):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: types.SimpleNamespace(free=free))
-        jobs.reconcile()
+        reconciling.reconcile()
         run.refresh_from_db()
         assert run.status == status
     assert run.failure == ""

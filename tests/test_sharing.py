@@ -28,8 +28,8 @@ from trainer.admin import suspects
 from trainer.admin.run_figures import last_lines
 from trainer.models import Dataset, TrainingRun
 from trainer.models.carrying import at_hand, bring_checkpoint
+from trainer.models.epoch import EpochMetric
 from trainer.models.importing import cancel, perform
-from trainer.models.run import EpochMetric
 from trainer.models.sharing import append, bring_photos, finish, received, tidy_datasets
 from trainer.models.supervising import claim, supervise
 

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from breedsite import jobs
+from breedsite import jobs, reconciling
 from breedsite.checkout import code_version
 from breedsite.models import Holding, Worker
 from tests.squares import make_dataset, make_run
@@ -100,7 +100,7 @@ def test_who_may_not_look_at_runs_is_told_nothing_of_them(client):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_reconciler_says_that_its_worker_is_alive():
-    reconciler = jobs.Reconciler(60)
+    reconciler = reconciling.Reconciler(60)
     reconciler.start()
     reconciler.stop()
     reconciler.join(10)

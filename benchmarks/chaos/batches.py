@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.chaos.part import Options, say
 from benchmarks.site import ROOT
-from breedsite import jobs
+from breedsite import reconciling
 from breedsite.tether import die_with
 from classifier import tasks
 from classifier.models import Batch, BatchItem, Chunk, ModelVersion, predicting, receiving
@@ -50,7 +50,7 @@ def work() -> None:
     predicting.CHUNK, predicting.GROUP = CHUNK, GROUP
     with quiet():
         while True:
-            jobs.reconcile()
+            reconciling.reconcile()
             tasks.predict_batches()
             time.sleep(0.05)
 

@@ -7,7 +7,7 @@ from django import template
 from django.contrib.auth.models import AnonymousUser, User
 from django.urls import reverse
 
-from breedsite import jobs
+from breedsite import jobs, reconciling
 from breedsite.health import queue_state
 from breedsite.models import Holding, Worker
 from breedsite.waiting import waiting
@@ -19,7 +19,9 @@ register.filter("waiting", waiting)
 @register.inclusion_tag("admin/work.html")
 def work(user: User | AnonymousUser) -> dict[str, Any]:
     """The living workers, and the jobs under way and waiting that `user` may look at."""
-    kinds = [kind for kind in jobs.kinds() if user.has_perm(f"{kind._meta.app_label}.view_{kind._meta.model_name}")]
+    kinds = [
+        kind for kind in reconciling.kinds() if user.has_perm(f"{kind._meta.app_label}.view_{kind._meta.model_name}")
+    ]
     running = [job for kind in kinds for job in kind._base_manager.filter(status__in=kind.HELD)]
     held = Holding.objects.filter(token__in=[job.token for job in running])
     owners: dict[UUID | None, str] = dict(held.values_list("token", "worker"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from glob import iglob
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from classifier import crash
 from classifier.models import ModelVersion
 from trainer.models.carrying import tidy_runs
 from trainer.models.dataset import NAME, Dataset
+from trainer.models.epoch import EpochMetric
 from trainer.models.seat import Seat
 from trainer.presets import PRESETS
 from trainer.recipe import Recipe, RecipeError
@@ -257,14 +258,16 @@ class TrainingRun(Job):
     def measured(cls) -> list[tuple[str, str, dict[str, float]]]:
         """Of those that are trained now, how long the last epoch and its checkpoint took; how often a full disk made
         one of these, or of those that wait, pause."""
-        rows = EpochMetric.objects.filter(run__status__in=cls.HELD).order_by("number")
-        epochs = rows.values_list("run", "seconds")
-        saved = rows.values_list("run", "checkpoint_seconds")
+        rows = EpochMetric.objects.filter(run__status__in=cls.HELD)
         paused = cls.objects.filter(status__in=cls.ACTIVE).values_list("pk", "pauses")
         return [
-            ("epoch_seconds", "How long the last epoch took.", named(epochs)),
-            ("checkpoint_seconds", "How long the checkpoint of the last epoch took to write.", named(saved)),
-            ("checkpoint_failures", "How often it paused, for the disk had no room.", named(paused)),
+            ("epoch_seconds", "How long the last epoch took.", rows.last_of("seconds")),
+            (
+                "checkpoint_seconds",
+                "How long the checkpoint of the last epoch took.",
+                rows.last_of("checkpoint_seconds"),
+            ),
+            ("checkpoint_failures", "How often it paused, for the disk had no room.", {str(pk): n for pk, n in paused}),
         ]
 
     @classmethod
@@ -286,40 +289,11 @@ class TrainingRun(Job):
                 paused.update(status=cls.Status.QUEUED, failure="", due_at=timezone.now())
 
 
-def named(rows: Iterable[tuple[int, float | None]]) -> dict[str, float]:
-    """(run, number) -> the number by the run's id; of several the last that is known."""
-    return {str(run): number for run, number in rows if number is not None}
-
-
 def room(place: Path) -> int:
     """Free bytes on the disk of a folder, which need not exist yet, or any more."""
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-class EpochMetric(models.Model):
-    """What one epoch of a run brought. Losses are means over photos; null where they were not finite."""
-
-    run = models.ForeignKey(TrainingRun, models.CASCADE, related_name="epochs")
-    number = models.PositiveIntegerField()
-    loss = models.FloatField(null=True)
-    accuracy = models.FloatField(null=True)
-    validation_loss = models.FloatField(null=True)
-    validation_top1 = models.FloatField(null=True)
-    learning_rate = models.FloatField()
-    skipped_steps = models.PositiveIntegerField(default=0)
-    seconds = models.FloatField()
-    images_per_second = models.FloatField()
-    checkpoint_seconds = models.FloatField(null=True, help_text="to write it; unknown where it was told a second time")
-    trail = models.JSONField(default=list, help_text="[step, learning rate, loss] of some of its steps")
-
-    class Meta:
-        ordering = ["run", "number"]
-        constraints = [models.UniqueConstraint(fields=["run", "number"], name="one_row_an_epoch")]
-
-    def __str__(self) -> str:
-        return f"epoch {self.number} of {self.run}"
 
 
 def megabytes(count: int) -> str:
