@@ -17,6 +17,8 @@ from classifier.sources.listing import SourceError
 from trainer.ingest import cifar, source
 from trainer.models import Dataset
 
+pytestmark = pytest.mark.alone
+
 NAMES = ["cat", "dog"]
 
 

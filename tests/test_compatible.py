@@ -4,6 +4,8 @@ from trainer.compatible import check
 from trainer.recipe import Recipe, RecipeError
 from trainer.weights import WeightsError
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize(
     ("name", "normalization"),

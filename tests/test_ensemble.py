@@ -16,6 +16,8 @@ from classifier.sandbox import Sandbox
 from tests.artifacts import LABELS, make_artifact
 from tests.pictures import encode, smooth
 
+pytestmark = pytest.mark.alone
+
 PHOTOS = [encode(smooth(seed)) for seed in range(5)]
 
 

@@ -6,6 +6,8 @@ from classifier.networks import catalogue, parts
 from trainer.loop import Training
 from trainer.recipe import Recipe
 
+pytestmark = pytest.mark.alone
+
 
 def create(name: str, head: dict | None = None) -> nn.Module:
     with torch.device("meta"):

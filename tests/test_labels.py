@@ -2,6 +2,8 @@ import pytest
 
 from classifier.labels import display_name, verdict, with_article
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize(
     ("label", "shown"),

@@ -4,6 +4,8 @@ from classifier.networks.table import table
 from trainer.presets import CATALOGUE
 from trainer.recipe import Recipe
 
+pytestmark = pytest.mark.alone
+
 SYSTEMS = [
     *("animals10-resnet9", "animals10-cnn", "oversampling", "animals10-vgg16", "dogs120-resnet152"),
     *("cifar10-resnet9", "cifar10-resnet18", "cifar100-deepnet", "cifar100-resnet18"),

@@ -23,6 +23,8 @@ from tests.pictures import (
     ycck,
 )
 
+pytestmark = pytest.mark.alone
+
 PREPROCESSING = Preprocessing(resize=64, crop=56)
 LABELS = 10
 WEIGHTS = np.random.default_rng(0).normal(size=(LABELS, 3 * 14 * 14)) / 14  # a fixed random network of one layer

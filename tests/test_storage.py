@@ -17,6 +17,8 @@ from breedsite.environment import Environment
 from breedsite.storage import Broken, Cut, Piece, StorageAway, Store, store
 from tests.buckets import share
 
+pytestmark = pytest.mark.alone
+
 NAME = "versions/dogs-1/spec.json"
 
 

@@ -15,6 +15,8 @@ from tests.pictures import (
     smooth,
 )
 
+pytestmark = pytest.mark.alone
+
 
 def test_a_thumbnail_has_nothing_of_the_file_but_its_pixels():
     marker = b"7f3c-planted-marker-9d21-planted"

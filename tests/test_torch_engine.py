@@ -19,6 +19,8 @@ from classifier.ensemble import Combine, Ensemble
 from classifier.sandbox import Sandbox
 from tests.pictures import encode, smooth
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "classifier" / "starter"
 SPEC = artifact.read(STARTER)

@@ -8,6 +8,8 @@ from classifier.networks import catalogue, timm_family, torchvision_family
 from trainer.warmstart import locate, warm_start
 from trainer.weights import WeightsError, find
 
+pytestmark = pytest.mark.alone
+
 LINEAR = {"kind": "linear"}
 DENSE = {"kind": "dense", "layers": [8], "dropout": 0.1}
 
