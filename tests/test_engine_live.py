@@ -60,7 +60,7 @@ def wire_of(one: Site) -> Wire:
 
 
 def answered_there(one: Site) -> None:
-    """Until both web processes have found the engine process."""
+    """Until the web processes that answer have found the engine process."""
     wire, in_a_row = wire_of(one), Counter[str]()
 
     def look() -> bool:
@@ -74,9 +74,10 @@ def answered_there(one: Site) -> None:
 def test_answers_the_page_and_readyz_say_which_device_it_was(served):
     answered_there(served)
     wire = wire_of(served)
-    assert wire.photo(PHOTOS[1]).json["device"] == "cpu:0"
-    assert " ms on cpu:0" in wire.form(part("image", PHOTOS[1]), path="/").body.decode()
-    assert wire("GET", "/readyz").json["device"] == "cpu:0"
+    # Ten answers may all come from one of the two, and the other find it a second later.
+    until(lambda: wire.photo(PHOTOS[1]).json["device"] == "cpu:0")
+    until(lambda: " ms on cpu:0" in wire.form(part("image", PHOTOS[1]), path="/").body.decode())
+    until(lambda: wire("GET", "/readyz").json["device"] == "cpu:0")
 
 
 def test_the_engine_process_alone_has_torch(served):
