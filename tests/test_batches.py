@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from breedsite import reconciling
@@ -321,3 +324,30 @@ def test_a_batch_goes_with_its_photos_and_leaves_a_folder_of_the_server_alone(ac
     batch.delete()
     assert not BatchItem.objects.exists() and not Chunk.objects.exists()
     assert len(list(photos.rglob("*.jpg"))) == 20
+
+
+def test_a_sum_that_is_older_than_an_answer_does_not_have_the_last_word(active_version, photos, monkeypatch):
+    """A look at the batch reads how far its chunks are, and somebody stores an answer before that is written down."""
+    Batch.objects.begin([active_version], source=photos)
+    predicting.enlist(Batch.objects.claim_next())
+    chunk = predicting.claim()
+    items, sums, meanwhile = list(chunk.batch.items.filter(position__lt=chunk.stop_at)), QuerySet.aggregate, []
+    for item in items:
+        item.status = BatchItem.Status.REFUSED
+
+    def store() -> None:
+        chunk.answered(items)
+        connection.close()
+
+    def aggregate(rows: QuerySet, *args, **options) -> dict[str, object]:
+        found = sums(rows, *args, **options)
+        if not meanwhile:
+            meanwhile.append(threading.Thread(target=store))
+            meanwhile[0].start()
+            meanwhile[0].join(1.0)
+        return found
+
+    monkeypatch.setattr(QuerySet, "aggregate", aggregate)
+    Batch.objects.get(pk=chunk.batch_id).settle()
+    meanwhile[0].join(30)
+    assert Batch.objects.get(pk=chunk.batch_id).progress_done == len(items) == 8

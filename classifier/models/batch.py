@@ -245,16 +245,18 @@ class Batch(Job):
 
     def settle(self) -> None:
         """Say how far its chunks are; end it when the last of them has ended."""
-        rows = self._rows().filter(pk=self.pk)
-        done = self.chunks.aggregate(done=Sum("progress_done"))["done"] or 0
-        rows.update(progress_done=done)
-        if self.chunks.filter(status__in=(*Chunk.WAITING, *Chunk.HELD)).exists():
-            return
-        failed = self.chunks.filter(status=Chunk.FAILED).values_list("failure", flat=True)
-        end: dict[str, Any] = {"status": self.Status.FINISHED, "failure": ""}
-        if failure := failed.first():
-            end = {"status": self.Status.FAILED, "failure": failure}
-        rows.filter(status=self.Status.PREDICTING).update(finished_at=timezone.now(), **end)
+        with transaction.atomic():
+            rows = self._rows().filter(pk=self.pk)
+            # Who stores an answer meanwhile waits, and adds to what is said here: else an older sum would have the last
+            # word. (On SQLite, where this locks nothing, he waits from the transaction's start.)
+            list(rows.select_for_update().values_list("pk"))
+            rows.update(progress_done=self.chunks.aggregate(done=Sum("progress_done"))["done"] or 0)
+            if self.chunks.filter(status__in=(*Chunk.WAITING, *Chunk.HELD)).exists():
+                return
+            failure = self.chunks.filter(status=Chunk.FAILED).values_list("failure", flat=True).first()
+            status = self.Status.FAILED if failure else self.Status.FINISHED
+            ends: dict[str, Any] = {"status": status, "failure": failure or "", "finished_at": timezone.now()}
+            rows.filter(status=self.Status.PREDICTING).update(**ends)
 
     @classmethod
     def wake(cls) -> None:
