@@ -261,7 +261,6 @@ WORKER_QUEUES = env.matching(  # what the workers started with these settings do
     pattern=r"(train|batch|import)(,(train|batch|import))*",
     hint="train, batch, import, or several of them with commas between",
 ).split(",")
-CELERY_TASK_DEFAULT_QUEUE = BROKER_QUEUE
 CELERY_TASK_QUEUES = [Queue(name) for name in (BROKER_QUEUE, *(f"{BROKER_QUEUE}.{kind}" for kind in WORKER_QUEUES))]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_ACCEPT_CONTENT = ["json"]
